@@ -1,0 +1,41 @@
+# Two commands do everything on a fresh Debian or Ubuntu machine: make demo, make test.
+SHELL := /bin/bash
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check unit lab-down lock setup clean
+
+demo: $(STAMP)            ## the main job, live: a lab fleet, three pushes, one automatic rollback
+	$(BIN)/python -m gitops.lab.demo $(DEMO_ARGS)
+
+test: $(STAMP)            ## everything: static checks, unit, golden, integration and acceptance tests
+	./tests/run
+
+check: $(STAMP)           ## static checks only
+	./tests/check
+
+unit: $(STAMP)            ## what needs no lab
+	$(BIN)/pytest -q tests/unit tests/golden
+
+lab-down: $(STAMP)        ## takes the demo's lab down, also after a crash
+	$(BIN)/gitops lab down
+
+setup: $(STAMP)           ## .venv with the locked dependencies
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	./.ci/packages python3-venv python3-pip git
+	python3 -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+# The lock files hold versions and hashes, and no index address.
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  pyproject.toml --group dev -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

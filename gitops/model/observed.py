@@ -1,0 +1,102 @@
+"""Observed state: what the hosts report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Health = Literal["none", "starting", "healthy", "unhealthy"]
+ContainerState = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
+
+LABEL_APP = "gitops.app"
+LABEL_SERVICE = "gitops.service"
+LABEL_SLOT = "gitops.slot"
+LABEL_SPEC = "gitops.spec"
+LABEL_COMMIT = "gitops.commit"
+
+
+@dataclass(frozen=True)
+class Container:
+    """One managed container as its engine reports it."""
+
+    id: str
+    name: str
+    host: str
+    app: str
+    service: str
+    slot: int
+    spec: str  # digest of the resolved spec
+    commit: str
+    image: str
+    state: ContainerState
+    health: Health = "none"
+    exit_code: int | None = None
+    restarts: int | None = None  # None where the pass did not ask
+    ports: tuple[tuple[int, int], ...] = ()  # (container port, host port), sorted
+
+    @property
+    def running(self) -> bool:
+        """Whether its process runs."""
+        return self.state == "running"
+
+    @property
+    def well(self) -> bool:
+        """Running and not known to be unhealthy."""
+        return self.running and self.health != "unhealthy"
+
+
+@dataclass(frozen=True)
+class Release:
+    """The release file of one application on one host: the commit that was last recorded as good there."""
+
+    app: str
+    commit: str
+    deployment: str
+
+
+@dataclass(frozen=True)
+class ProxyServer:
+    """One server line of HAProxy at run time."""
+
+    backend: str
+    name: str
+    address: str  # "address:port"
+    status: str  # as `show stat` has it: UP, DOWN, MAINT, DRAIN, no check ...
+    check: str = ""  # last check: L4OK, L7OK, L4CON ...
+    sessions: int = 0  # current
+    requests: int = 0  # total
+    errors_5xx: int = 0  # total
+
+
+@dataclass(frozen=True)
+class ObservedHost:
+    """What one host reported in one pass."""
+
+    name: str
+    reachable: bool
+    error: str = ""  # why it is not reachable, else empty
+    engine: str = ""  # "docker 20.10.24" or "podman 4.3.1"; empty where there is none
+    architecture: str = ""
+    cpus: int = 0
+    memory: int = 0  # bytes
+    containers: tuple[Container, ...] = ()  # managed ones of every application
+    ports_used: tuple[int, ...] = ()  # host ports published by any container, sorted
+    releases: tuple[Release, ...] = ()
+    fragments: tuple[tuple[str, str], ...] = ()  # (application, its haproxy.cfg fragment), on load balancers
+    servers: tuple[ProxyServer, ...] = ()  # on load balancers
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One pass over the fleet, hosts sorted by name."""
+
+    hosts: tuple[ObservedHost, ...] = ()
+
+    def host(self, name: str) -> ObservedHost | None:
+        """What the host of that name reported, or None."""
+        return next((host for host in self.hosts if host.name == name), None)
+
+    def containers(self, app: str) -> tuple[Container, ...]:
+        """The containers of one application on all hosts, by host, service, slot and name."""
+        found = [c for host in self.hosts for c in host.containers if c.app == app]
+        return tuple(sorted(found, key=lambda c: (c.host, c.service, c.slot, c.name)))

@@ -1,0 +1,153 @@
+"""The plan: ordered steps from observed to desired. It prints, renders and runs; nothing decides after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gitops.model.fleet import Fleet
+from gitops.model.stack import Stack
+
+Action = Literal["pull", "start", "keep", "switch", "drain", "stop", "remove"]
+
+
+@dataclass(frozen=True)
+class Start:
+    """One container to create, start and wait for."""
+
+    service: str
+    slot: int
+    host: str
+    container: str  # name; also the name of its HAProxy server
+    ports: tuple[tuple[int, int], ...]  # (container port, allotted host port), sorted
+    reason: str  # "image changed: a -> b", "replica missing", "scaled 2 -> 4", "container exited (1)" ...
+    replaces: str = ""  # name of the container that it takes over from, else empty
+
+
+@dataclass(frozen=True)
+class Retire:
+    """One container to drain, stop and remove."""
+
+    service: str
+    slot: int
+    host: str
+    container: str
+    reason: str
+    grace_s: float  # for running requests to end, then between the stop signal and the kill
+    successor: str = ""  # name of the container that must have stood its monitor window first
+    successor_host: str = ""
+    served: bool = False  # whether it is in HAProxy
+
+
+@dataclass(frozen=True)
+class Keep:
+    """One container that is left untouched."""
+
+    service: str
+    slot: int
+    host: str
+    container: str
+    reason: str = "unchanged"
+
+
+@dataclass(frozen=True)
+class Server:
+    """One server of a backend, as a fragment prints it."""
+
+    name: str  # container name
+    address: str  # host address
+    port: int  # host port
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One target port of one service with the servers that it has at that moment."""
+
+    service: str
+    target: int  # container port
+    servers: tuple[Server, ...]  # sorted by name
+
+
+@dataclass(frozen=True)
+class StartPhase:
+    """Part of a batch: start containers side by side, wait until each is healthy, then switch them in."""
+
+    batch: int  # from 1
+    starts: tuple[Start, ...]
+    backends: tuple[Backend, ...] | None  # what the edge serves afterwards; None leaves it alone
+
+
+@dataclass(frozen=True)
+class RetirePhase:
+    """Part of a batch: wait for the monitor window, drain at the edge, stop and remove side by side."""
+
+    batch: int  # from 1
+    retires: tuple[Retire, ...]
+    backends: tuple[Backend, ...] | None  # what the edge serves while they drain; None leaves it alone
+
+
+Phase = StartPhase | RetirePhase
+
+
+@dataclass(frozen=True)
+class Pull:
+    """One image that one host needs before the first container is touched."""
+
+    host: str
+    image: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The way from what runs to what one commit says.
+
+    `phases` run strictly one after the other. A plan with no pulls, no phases
+    and no edge change is empty: nothing to do.
+    """
+
+    app: str
+    stack: Stack  # the desired state
+    fleet: Fleet
+    from_commit: str  # last good commit, or empty
+    pulls: tuple[Pull, ...] = ()
+    keeps: tuple[Keep, ...] = ()
+    phases: tuple[Phase, ...] = ()
+    backends: tuple[Backend, ...] = ()  # what the edge serves at the end
+    edge_changes: bool = False  # the fragment on some load balancer differs from the final one
+
+    @property
+    def commit(self) -> str:
+        """The commit that the plan leads to."""
+        return self.stack.commit
+
+    @property
+    def starts(self) -> tuple[Start, ...]:
+        """All containers to start, in order."""
+        return tuple(s for phase in self.phases if isinstance(phase, StartPhase) for s in phase.starts)
+
+    @property
+    def retires(self) -> tuple[Retire, ...]:
+        """All containers to remove, in order."""
+        return tuple(r for phase in self.phases if isinstance(phase, RetirePhase) for r in phase.retires)
+
+    @property
+    def changes(self) -> int:
+        """How many containers are started or removed; an edge-only change counts as one."""
+        return len(self.starts) + len(self.retires) or int(self.edge_changes)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return self.changes == 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of a plan as `gitops plan` prints it."""
+
+    batch: int  # 0 for what happens before the first batch, and for what is kept
+    action: Action
+    service: str
+    slot: int
+    host: str
+    reason: str
