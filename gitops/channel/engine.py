@@ -1,0 +1,322 @@
+"""The Engine API of Docker (20.10 and later) and of Podman's compatible service (4.3 and later).
+
+Methods are as plain as the API: names in, JSON out. Standard library only, so
+that a rendered folder carries it anywhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote, urlencode
+
+from gitops.channel.failures import ChannelTimeoutError, EngineError, NotFoundError
+from gitops.channel.http import Connect, Http, Stream
+
+API = "1.41"  # Docker 20.10's; later engines and Podman still answer it
+TIMEOUT_S = 30.0
+PULL_SILENCE_S = 300.0  # a pull says something more often than this
+FRAME = 8  # bytes before each piece of a container's output: stream, three zeros, length
+
+Json = dict[str, Any]
+Filters = Mapping[str, Sequence[str]]
+T = TypeVar("T")
+
+
+class Engine:
+    """One container engine. Safe to use from several threads.
+
+    Every method raises NotFoundError, EngineError, EngineBrokenError or
+    ChannelTimeoutError, as `Http.call` says, and whatever opening the
+    connection raises.
+    """
+
+    def __init__(self, connect: Connect, *, api: str = API, podman: bool | None = None) -> None:
+        """Nothing is opened before the first call.
+
+        Args:
+            connect: opens a connection to the engine's socket; its argument is the timeout in seconds.
+            api: the version of the API to speak.
+            podman: whether it is Podman; None asks the engine when it matters.
+        """
+        self._http = Http(connect)
+        self._base = f"/v{api}"
+        self._podman = podman
+
+    def close(self) -> None:
+        """Closes idle connections."""
+        self._http.close()
+
+    @property
+    def podman(self) -> bool:
+        """Whether it is Podman, which differs from Docker in places."""
+        if self._podman is None:
+            self._podman = is_podman(self.version())
+        return self._podman
+
+    def version(self) -> Json:
+        """Name, version and API versions. Asked without a version, so that any engine answers."""
+        return dict(self._http.call("GET", "/version", timeout_s=TIMEOUT_S))
+
+    def info(self) -> Json:
+        """Capacity, drivers and settings."""
+        return dict(self._get("/info"))
+
+    # --- containers ---
+
+    def containers(self, filters: Filters | None = None, *, timeout_s: float = TIMEOUT_S) -> list[Json]:
+        """Containers in every state; `filters` as the API has them: {"label": ["gitops.app=shop"]}."""
+        return list(self._get("/containers/json", {"all": "true", **_filters(filters)}, timeout_s=timeout_s))
+
+    def inspect(self, name: str) -> Json:
+        """Everything about one container."""
+        return dict(self._get(f"/containers/{_name(name)}/json"))
+
+    def create(self, name: str, body: Json) -> str:
+        """Creates a container and returns its id. An image that is not there raises NotFoundError."""
+        return str(self._post("/containers/create", {"name": name}, body)["Id"])
+
+    def start(self, name: str) -> None:
+        """Starts a container; one that runs already is left alone."""
+        self._post(f"/containers/{_name(name)}/start", timeout_s=120.0)
+
+    def stop(self, name: str, *, grace_s: float = 10.0) -> None:
+        """Sends the container's stop signal, and kills it after the grace time."""
+        seconds = math.ceil(grace_s)
+        self._post(f"/containers/{_name(name)}/stop", {"t": str(seconds)}, timeout_s=seconds + TIMEOUT_S)
+
+    def kill(self, name: str, signal: str = "SIGKILL") -> None:
+        """Sends a signal to the container's first process."""
+        self._post(f"/containers/{_name(name)}/kill", {"signal": signal})
+
+    def remove(self, name: str, *, force: bool = False) -> None:
+        """Removes a container and its anonymous volumes; named volumes stay."""
+        query = {"v": "true", "force": "true" if force else "false"}
+        self._http.call("DELETE", self._path(f"/containers/{_name(name)}", query), timeout_s=120.0)
+
+    def wait(self, name: str, *, timeout_s: float) -> int:
+        """Waits until a container does not run and returns its exit code."""
+        path = f"/containers/{_name(name)}/wait"
+        answer = self._post(path, {"condition": "not-running"}, timeout_s=timeout_s)
+        return int(answer["StatusCode"])
+
+    def logs(self, name: str, *, tail: int = 20) -> list[str]:
+        """The last lines of a container's output, both streams, in order."""
+        query = {"stdout": "true", "stderr": "true", "tail": str(tail)}
+        stream = self._open("GET", f"/containers/{_name(name)}/logs", query, timeout_s=TIMEOUT_S)
+        return list(Lines(stream, _text_lines))
+
+    def follow_logs(self, name: str, *, tail: int = 20) -> Lines[str]:
+        """The last lines and every one that comes, until the container ends or `close` is called."""
+        query = {"stdout": "true", "stderr": "true", "follow": "true", "tail": str(tail)}
+        return Lines(self._open("GET", f"/containers/{_name(name)}/logs", query, timeout_s=None), _text_lines)
+
+    def exec(self, name: str, argv: Sequence[str], *, timeout_s: float) -> tuple[int, str]:
+        """Runs a command in a running container.
+
+        Returns:
+            Its exit code and output (both streams).
+
+        Raises:
+            ChannelTimeoutError: it still runs; the engine has no way to end it.
+        """
+        deadline = time.monotonic() + timeout_s
+        body = {"Cmd": list(argv), "AttachStdout": True, "AttachStderr": True}
+        task = self._post(f"/containers/{_name(name)}/exec", None, body)["Id"]
+        start = {"Detach": False, "Tty": False}
+        stream = self._http.open("POST", self._path(f"/exec/{task}/start"), start, timeout_s=timeout_s)
+        output = []
+        try:
+            for text in _texts(stream):
+                output.append(text)
+                stream.expect(_left(deadline))
+        finally:
+            stream.close()
+        while True:
+            state = self._get(f"/exec/{task}/json", timeout_s=_left(deadline))
+            if not state["Running"] and state["ExitCode"] is not None:
+                return int(state["ExitCode"]), "".join(output)
+            # Output ends an instant before the engine has noted the exit.
+            time.sleep(min(0.005, _left(deadline)))
+
+    def healthcheck_run(self, name: str) -> str:
+        """Podman: runs the container's health check now and has it recorded; returns its status."""
+        path = f"/v4.0.0/libpod/containers/{_name(name)}/healthcheck"
+        return str(self._http.call("GET", path, timeout_s=TIMEOUT_S)["Status"])
+
+    # --- images, networks, volumes ---
+
+    def image(self, reference: str) -> Json | None:
+        """What the engine has under that reference, or None."""
+        try:
+            return dict(self._get(f"/images/{quote(reference, safe='/:@')}/json"))
+        except NotFoundError:
+            return None
+
+    def pull(
+        self,
+        reference: str,
+        *,
+        auth: Mapping[str, str] | None = None,
+        progress: Callable[[Json], None] | None = None,
+        timeout_s: float = PULL_SILENCE_S,
+    ) -> None:
+        """Pulls an image; returns when it is there.
+
+        Args:
+            reference: with a tag or digest; neither means `latest`.
+            auth: `username`, `password` and `serveraddress` of the registry, or None.
+            progress: called with each message of the engine.
+            timeout_s: seconds without any message.
+        """
+        headers = {}
+        if auth is not None:
+            headers["X-Registry-Auth"] = base64.urlsafe_b64encode(json.dumps(dict(auth)).encode()).decode()
+        path = self._path("/images/create", {"fromImage": with_tag(reference)})
+        stream = self._http.open("POST", path, timeout_s=timeout_s, headers=headers)
+        for message in Lines(stream, _json_lines):
+            if "error" in message:
+                raise EngineError(f"cannot pull {reference}: {message['error']}")
+            if progress is not None:
+                progress(message)
+
+    def ensure_network(self, name: str, labels: Mapping[str, str] | None = None) -> bool:
+        """Makes a bridge network unless it is there; whether it was made."""
+        try:
+            self._get(f"/networks/{_name(name)}")
+        except NotFoundError:
+            body = {"Name": name, "Driver": "bridge", "CheckDuplicate": True, "Labels": dict(labels or {})}
+            self._post("/networks/create", None, body)
+            return True
+        return False
+
+    def networks(self, filters: Filters | None = None) -> list[Json]:
+        """Networks; `filters` as the API has them."""
+        return list(self._get("/networks", _filters(filters)))
+
+    def remove_network(self, name: str) -> None:
+        """Removes a network that no container uses."""
+        self._http.call("DELETE", self._path(f"/networks/{_name(name)}"), timeout_s=TIMEOUT_S)
+
+    def ensure_volume(
+        self, name: str, options: Mapping[str, str] | None = None, labels: Mapping[str, str] | None = None
+    ) -> bool:
+        """Makes a named volume of the driver `local` unless it is there; whether it was made."""
+        try:
+            self._get(f"/volumes/{_name(name)}")
+        except NotFoundError:
+            body = {
+                "Name": name,
+                "Driver": "local",
+                "DriverOpts": dict(options or {}),
+                "Labels": dict(labels or {}),
+            }
+            self._post("/volumes/create", None, body)
+            return True
+        return False
+
+    def remove_volume(self, name: str) -> None:
+        """Removes a named volume and its data."""
+        self._http.call("DELETE", self._path(f"/volumes/{_name(name)}"), timeout_s=TIMEOUT_S)
+
+    def events(self, filters: Filters | None = None) -> Lines[Json]:
+        """What happens from now on, until `close` is called."""
+        return Lines(self._open("GET", "/events", _filters(filters), timeout_s=None), _json_lines)
+
+    # --- calls ---
+
+    def _path(self, path: str, query: Mapping[str, str] | None = None) -> str:
+        return self._base + path + (f"?{urlencode(query)}" if query else "")
+
+    def _get(self, path: str, query: Mapping[str, str] | None = None, *, timeout_s: float = TIMEOUT_S) -> Any:
+        return self._http.call("GET", self._path(path, query), timeout_s=timeout_s)
+
+    def _post(
+        self,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Json | None = None,
+        *,
+        timeout_s: float = TIMEOUT_S,
+    ) -> Any:
+        return self._http.call("POST", self._path(path, query), body, timeout_s=timeout_s)
+
+    def _open(self, method: str, path: str, query: Mapping[str, str], *, timeout_s: float | None) -> Stream:
+        return self._http.open(method, self._path(path, query), timeout_s=timeout_s)
+
+
+class Lines(Generic[T]):
+    """What a stream holds, one by one. `close` may come from another thread and ends the iteration."""
+
+    def __init__(self, stream: Stream, split: Callable[[Stream], Iterator[T]]) -> None:
+        self._stream = stream
+        self._split = split
+
+    def __iter__(self) -> Iterator[T]:
+        try:
+            yield from self._split(self._stream)
+        finally:
+            self._stream.close()
+
+    def close(self) -> None:
+        """Ends the stream."""
+        self._stream.close()
+
+
+def is_podman(version: Json) -> bool:
+    """Whether an answer of `Engine.version` is Podman's."""
+    return any(part.get("Name") == "Podman Engine" for part in version.get("Components") or [])
+
+
+def with_tag(reference: str) -> str:
+    """The reference with `:latest` where it has neither tag nor digest: else Docker pulls every tag."""
+    last = reference.rpartition("/")[2]
+    return reference if ":" in last or "@" in last else f"{reference}:latest"
+
+
+def _name(name: str) -> str:
+    return quote(name, safe="")
+
+
+def _filters(filters: Filters | None) -> dict[str, str]:
+    if not filters:
+        return {}
+    return {"filters": json.dumps({key: list(values) for key, values in filters.items()})}
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise ChannelTimeoutError("the command in the container did not end in time")
+    return left
+
+
+def _frames(stream: Stream) -> Iterator[tuple[int, bytes]]:
+    """The pieces of a container's output: (stream number, bytes)."""
+    while len(head := stream.read(FRAME)) == FRAME:
+        yield head[0], stream.read(int.from_bytes(head[4:], "big"))
+
+
+def _texts(stream: Stream) -> Iterator[str]:
+    for _, data in _frames(stream):
+        yield data.decode(errors="replace")
+
+
+def _text_lines(stream: Stream) -> Iterator[str]:
+    """Whole lines, each of one stream: a piece may end in the middle of a line."""
+    open_lines: dict[int, bytes] = {}
+    for number, data in _frames(stream):
+        *lines, rest = (open_lines.get(number, b"") + data).split(b"\n")
+        yield from (line.decode(errors="replace").removesuffix("\r") for line in lines)
+        open_lines[number] = rest
+    yield from (rest.decode(errors="replace") for rest in open_lines.values() if rest)
+
+
+def _json_lines(stream: Stream) -> Iterator[Json]:
+    while line := stream.line():
+        if line.strip():
+            yield json.loads(line)

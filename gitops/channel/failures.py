@@ -1,0 +1,57 @@
+"""What can go wrong between a controller and a host, each as its own type."""
+
+from __future__ import annotations
+
+from gitops.errors import PermanentError, TransientError, Where
+
+
+class UnreachableError(TransientError):
+    """The host does not answer, or its connection ended."""
+
+
+class HostKeyError(PermanentError):
+    """The host's key is unknown or has changed; it is never accepted by itself."""
+
+
+class AuthenticationError(PermanentError):
+    """The host does not accept the user's key or password."""
+
+
+class HostSetupError(PermanentError):
+    """The host answers but lacks something: an engine, a right, a folder."""
+
+
+class LockHeldError(TransientError):
+    """Another controller holds the host's lock."""
+
+
+class LockLostError(TransientError):
+    """The connection that held the host's lock ended, and with it the right to act."""
+
+
+class ChannelTimeoutError(TransientError):
+    """No answer within the time allowed."""
+
+
+class EngineError(PermanentError):
+    """The container engine refused a call.
+
+    Attributes:
+        status: the HTTP status, or 0 where the error came inside a stream that began well.
+    """
+
+    def __init__(self, message: str, *, status: int = 0, hint: str = "", where: Where | None = None) -> None:
+        self.status = status
+        super().__init__(message, hint=hint, where=where)
+
+
+class NotFoundError(EngineError):
+    """The engine knows no such container, image, network or volume."""
+
+
+class EngineBrokenError(TransientError):
+    """The connection to the engine broke in the middle of a call."""
+
+
+class ProxyError(PermanentError):
+    """HAProxy refused a command."""

@@ -1,0 +1,249 @@
+"""HTTP over any stream socket: the engine's API without a library beyond the standard one."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import select
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from gitops.channel.failures import ChannelTimeoutError, EngineBrokenError, EngineError, NotFoundError
+
+Connect = Callable[[float], socket.socket]
+"""Opens a connection; its argument is the timeout in seconds."""
+
+T = TypeVar("T")
+
+IDEMPOTENT = frozenset({"GET", "HEAD"})
+MAX_IDLE = 4  # connections kept for the next call
+
+
+class Connection(http.client.HTTPConnection):
+    """An HTTP connection over a socket that somebody else opens."""
+
+    def __init__(self, connect: Connect, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._open = connect
+        self.opened: socket.socket
+        """The socket, also after an answer without a length has taken `sock` away."""
+
+    def connect(self) -> None:
+        """Opens the socket."""
+        self.sock = self.opened = self._open(self.timeout or 0)
+
+    def expect(self, timeout_s: float) -> None:
+        """Sets the timeout of the next call."""
+        self.timeout = timeout_s
+        if self.sock is not None:
+            self.sock.settimeout(timeout_s)
+
+    @property
+    def stale(self) -> bool:
+        """Whether the other side has closed it, or talks out of turn."""
+        if self.sock is None:
+            return False
+        poller = select.poll()  # not select.select: a controller of many hosts has descriptors above 1023
+        poller.register(self.sock, select.POLLIN)
+        return bool(poller.poll(0))
+
+
+class Http:
+    """Calls with JSON in and out over connections that are reused. Safe to use from several threads."""
+
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+        self._idle: list[Connection] = []  # append and pop are atomic
+
+    def close(self) -> None:
+        """Closes the idle connections; a later call opens a new one."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        timeout_s: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """One call.
+
+        Returns:
+            The decoded JSON answer, or None for an empty one.
+
+        Raises:
+            NotFoundError: status 404.
+            EngineError: any other refusal.
+            EngineBrokenError: the connection broke.
+            ChannelTimeoutError: no answer in time.
+        """
+        connection, response = self._request(method, path, body, headers or {}, timeout_s)
+        data = _guarded(response.read, connection, path)
+        self._give_back(connection, response)
+        _check(response.status, data)
+        return json.loads(data) if data.strip() else None
+
+    def open(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        timeout_s: float | None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Stream:
+        """A call whose answer is read bit by bit; on its own connection.
+
+        Args:
+            method: of HTTP.
+            path: with its query.
+            body: anything that JSON can say, or None.
+            timeout_s: seconds without a byte, or None to wait for ever.
+            headers: further ones.
+        """
+        connection = Connection(self._connect, timeout_s or 30.0)
+        response = self._exchange(connection, method, path, body, headers or {})
+        if response.status >= http.client.BAD_REQUEST:
+            data = _guarded(response.read, connection, path)
+            connection.close()
+            _check(response.status, data)
+        stream = Stream(connection, response, path)
+        stream.expect(timeout_s)
+        return stream
+
+    def _request(
+        self, method: str, path: str, body: Any, headers: Mapping[str, str], timeout_s: float
+    ) -> tuple[Connection, http.client.HTTPResponse]:
+        while self._idle:
+            try:
+                connection = self._idle.pop()
+            except IndexError:  # another thread was quicker
+                break
+            if connection.stale:
+                connection.close()
+                continue
+            connection.expect(timeout_s)
+            try:
+                return connection, self._exchange(connection, method, path, body, headers)
+            except EngineBrokenError:
+                # It may have been closed between the look and the call. Asking again is only safe
+                # where asking twice changes nothing.
+                if method not in IDEMPOTENT:
+                    raise
+        connection = Connection(self._connect, timeout_s)
+        return connection, self._exchange(connection, method, path, body, headers)
+
+    def _exchange(
+        self, connection: Connection, method: str, path: str, body: Any, headers: Mapping[str, str]
+    ) -> http.client.HTTPResponse:
+        data = None if body is None else json.dumps(body).encode()
+        sent = {"Content-Type": "application/json", **headers} if data is not None else dict(headers)
+
+        def exchange() -> http.client.HTTPResponse:
+            connection.request(method, path, body=data, headers=sent)
+            return connection.getresponse()
+
+        return _guarded(exchange, connection, path)
+
+    def _give_back(self, connection: Connection, response: http.client.HTTPResponse) -> None:
+        if response.will_close or len(self._idle) >= MAX_IDLE:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+
+class Stream:
+    """The body of an answer that is still being written.
+
+    Closing it from another thread ends a read that waits.
+    """
+
+    def __init__(self, connection: Connection, response: http.client.HTTPResponse, path: str) -> None:
+        self._connection = connection
+        self._response = response
+        self._path = path
+        self._closed = threading.Event()
+
+    def expect(self, timeout_s: float | None) -> None:
+        """Sets how long a read may wait; None waits for ever."""
+        self._connection.opened.settimeout(timeout_s)
+
+    def read(self, size: int) -> bytes:
+        """Exactly `size` bytes, or fewer at the end."""
+        data = b""
+        while len(data) < size:
+            part = self._guard(lambda: self._response.read(size - len(data)))  # noqa: B023 - called at once
+            if not part:
+                break
+            data += part
+        return data
+
+    def line(self) -> bytes:
+        """The next line with its end; empty at the end of the stream."""
+        return self._guard(self._response.readline)
+
+    def close(self) -> None:
+        """Ends the stream."""
+        self._closed.set()
+        with contextlib.suppress(OSError):  # it may have ended already
+            self._connection.opened.shutdown(socket.SHUT_RDWR)
+        self._response.close()
+        self._connection.close()
+
+    def _guard(self, read: Callable[[], bytes]) -> bytes:
+        if self._closed.is_set():
+            return b""
+        try:
+            return _guarded(read, self._connection, self._path)
+        except EngineBrokenError:
+            if self._closed.is_set():  # by another thread, meanwhile
+                return b""
+            raise
+        except (AttributeError, ValueError):
+            if self._closed.is_set():  # the same: http.client then reads from a file that is gone
+                return b""
+            raise
+
+
+def _guarded(action: Callable[[], T], connection: Connection, path: str) -> T:
+    """Runs an exchange; whatever breaks it closes the connection and becomes an error of ours."""
+    try:
+        return action()
+    except TimeoutError as error:
+        connection.close()
+        raise ChannelTimeoutError(f"the engine does not answer in time ({_plain(path)})") from error
+    except (OSError, http.client.HTTPException) as error:
+        connection.close()
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise EngineBrokenError(f"the connection to the engine broke: {why} ({_plain(path)})") from error
+
+
+def _plain(path: str) -> str:
+    return path.partition("?")[0]
+
+
+def _check(status: int, data: bytes) -> None:
+    if status < http.client.BAD_REQUEST:
+        return
+    message = _message(data) or http.client.responses.get(status, str(status))
+    if status == http.client.NOT_FOUND:
+        raise NotFoundError(message, status=status)
+    raise EngineError(message, status=status)
+
+
+def _message(data: bytes) -> str:
+    """The engine's words: `message` of Docker, `cause` and `message` of Podman, else the plain text."""
+    text = data.decode(errors="replace").strip()
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return text
+    if not isinstance(found, dict):
+        return text
+    return str(found.get("message") or found.get("cause") or text)
