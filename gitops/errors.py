@@ -53,6 +53,10 @@ class TransientError(GitopsError):
     """May pass by itself: try again later, with backoff."""
 
 
+class ContendedError(TransientError):
+    """Another controller is at work there: it passes when that one is done."""
+
+
 class PermanentError(GitopsError):
     """Does not pass by itself: needs a person, a setting or a new commit."""
 

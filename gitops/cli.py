@@ -1,0 +1,322 @@
+"""The command line: thin. A command reads its arguments, calls one part, and prints what that returns.
+
+Imports lie inside the commands: `gitops status` should not wait for what only `gitops serve` needs.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gitops import __version__
+from gitops.errors import ContendedError, GitopsError, PermanentError
+from gitops.lab.cli import app as lab
+from gitops.output import Output, print_result
+
+if TYPE_CHECKING:
+    from gitops.reconcile import Request, Result
+    from gitops.session import Session
+
+EXIT = {"succeeded": 0, "nothing": 0, "rolled-back": 3}  # of sync and rollback; 1 for everything else
+RETRY_S = 0.5  # between two tries while another controller holds a lock
+
+cli = typer.Typer(
+    help="git push -> the fleet serves that commit, no request lost; or it is back on the last one, and says why.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+cli.add_typer(lab, name="lab")
+
+AppName = Annotated[str, typer.Argument(metavar="APP", help="Name of the application in gitops.yaml.")]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="gitops.yaml; default $GITOPS_CONFIG, ./ or /etc/gitops/."),
+]
+Out = Annotated[Output, typer.Option("--output", "-o", help="How to print the result.")]
+Revision = Annotated[str, typer.Option("--commit", metavar="REV", help="Commit, branch or tag; default: the newest.")]
+Wait = Annotated[float, typer.Option("--wait", metavar="SECONDS", help="How long to wait for another controller.")]
+
+
+@cli.callback()
+def options(
+    context: typer.Context,
+    config: Config = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+) -> None:
+    """Options of every command."""
+    context.obj = config
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Runs the command line; a user's mistake ends with exit code 1 and a message, never a stack trace."""
+    try:
+        cli()
+    except GitopsError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+
+
+def _session(context: typer.Context, config: Path | None) -> Session:
+    from gitops.session import Session
+
+    return Session.open(config or context.obj)
+
+
+@cli.command()
+def validate(
+    path: Annotated[Path, typer.Argument(help="Folder with compose.yaml.")] = Path(),
+    env: Annotated[str, typer.Option("--env", help="Values from .env.NAME and compose.NAME.yaml.")] = "",
+    inventory: Annotated[Path | None, typer.Option(help="Inventory to check as well.")] = None,
+    output: Out = "text",
+) -> None:
+    """Check Compose files, overlays and inventory; every error at once as file:line:column."""
+    from gitops.checkup import problems_of
+
+    problems = problems_of(path, env=env, inventory=inventory)
+    print_result({"valid": not problems, "problems": [str(p) for p in problems]}, output, _validate_text)
+    raise typer.Exit(1 if problems else 0)
+
+
+def _validate_text(view: dict[str, Any]) -> str:
+    return "\n".join(view["problems"]) or "valid"
+
+
+@cli.command()
+def plan(
+    context: typer.Context, app: AppName, config: Config = None, commit: Revision = "", output: Out = "text"
+) -> None:
+    """Show what a sync would do and why: steps, placement, haproxy.cfg diff. Exit 0 nothing, 2 changes."""
+    from gitops.output import plan_text
+
+    with _session(context, config) as session:
+        view = session.plan(app, commit)
+    print_result(view, output, plan_text)
+    raise typer.Exit(2 if view["changes"] else 0)
+
+
+@cli.command()
+def render(
+    context: typer.Context,
+    app: AppName,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="New folder to write.")],
+    config: Config = None,
+    commit: Revision = "",
+) -> None:
+    """Write playbook, inventory and haproxy.cfg that stock ansible-playbook runs without any controller."""
+    with _session(context, config) as session:
+        session.render(app, commit, out)
+    typer.echo(f"ansible-playbook -i {out}/inventory {out}/rollout.yml", err=True)
+
+
+@cli.command()
+def sync(
+    context: typer.Context,
+    app: AppName,
+    config: Config = None,
+    commit: Revision = "",
+    confirm: Annotated[bool, typer.Option("--confirm", help="Agree to removing most of the application.")] = False,
+    wait: Wait = 60.0,
+    output: Out = "text",
+) -> None:
+    """Deploy now. Exit 0 deployed or nothing to do, 3 rolled back, 1 failed."""
+    from gitops.reconcile import Request
+
+    with _session(context, config) as session:
+        revision = session.resolve(app, commit) if commit else ""
+        if confirm:
+            session.store.lift(app, revision or session.application(app).fetch())
+        result = _pass(session, app, Request("manual", revision, confirmed=confirm), wait)
+    _finish(result, output)
+
+
+@cli.command()
+def rollback(
+    context: typer.Context,
+    app: AppName,
+    config: Config = None,
+    to: Annotated[str, typer.Option("--to", metavar="REV", help="Default: the good commit before this one.")] = "",
+    wait: Wait = 60.0,
+    output: Out = "text",
+) -> None:
+    """Go to the previous good commit, or the one named; newer ones are quarantined. Exit as sync."""
+    from gitops.reconcile import Request
+
+    with _session(context, config) as session:
+        target = session.rollback_target(app, to)
+        result = _pass(session, app, Request("rollback", target), wait)
+    _finish(result, output)
+
+
+def _pass(session: Session, app: str, request: Request, wait: float) -> Result:
+    """One pass; while another controller is at work, tries again until `wait` seconds are over."""
+    from gitops.output import Progress
+    from gitops.reconcile import reconcile
+
+    application = session.application(app)
+    if session.store.paused(app):
+        raise PermanentError(f"{app} is paused", hint=f"gitops resume {app}")
+    deadline = time.monotonic() + wait
+    with Progress(app) as progress:
+        while True:
+            try:
+                return reconcile(application, request, progress.show)
+            except ContendedError as problem:
+                if time.monotonic() > deadline:
+                    raise
+                progress.say(str(problem))
+                time.sleep(RETRY_S)
+
+
+def _finish(result: Result, output: Output) -> None:
+    from gitops.output import result_text
+    from gitops.views import result_view
+
+    print_result(result_view(result), output, result_text)
+    raise typer.Exit(EXIT.get(result.outcome, 1))
+
+
+@cli.command()
+def serve(context: typer.Context, config: Config = None) -> None:
+    """Follow every application of gitops.yaml until SIGTERM."""
+    from gitops.controller import Service
+    from gitops.session import find_config
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    Service(find_config(config or context.obj)).run()
+
+
+@cli.command()
+def status(
+    context: typer.Context,
+    app: Annotated[str, typer.Argument(metavar="[APP]", help="Default: all applications.")] = "",
+    config: Config = None,
+    output: Out = "text",
+) -> None:
+    """Sync, health, commit, replicas and hosts, as the hosts report them now."""
+    from gitops.output import status_text
+
+    with _session(context, config) as session:
+        if app:
+            print_result(session.status(app), output, status_text)
+            return
+        views = [session.status(name) for name in session.settings.apps]
+    print_result({"apps": views}, output, lambda _: "\n".join(status_text(view) for view in views))
+
+
+@cli.command()
+def history(
+    context: typer.Context,
+    app: AppName,
+    config: Config = None,
+    limit: Annotated[int, typer.Option(help="How many deployments.")] = 20,
+    output: Out = "text",
+) -> None:
+    """Deployments with outcome, reason and durations, newest first."""
+    from gitops.output import history_text
+    from gitops.views import history_view
+
+    with _session(context, config) as session:
+        session.application(app)
+        view = history_view(app, session.store.history(app, limit=limit))
+    print_result(view, output, history_text)
+
+
+@cli.command()
+def pause(context: typer.Context, app: AppName, config: Config = None) -> None:
+    """Hold an application: nothing is deployed until it is resumed."""
+    with _session(context, config) as session:
+        session.application(app)
+        session.store.set_paused(app, paused=True)
+    typer.echo(f"{app} is paused")
+
+
+@cli.command()
+def resume(context: typer.Context, app: AppName, config: Config = None) -> None:
+    """Release an application that was paused."""
+    with _session(context, config) as session:
+        session.application(app)
+        session.store.set_paused(app, paused=False)
+    typer.echo(f"{app} goes on at the next pass")
+
+
+@cli.command()
+def retry(
+    context: typer.Context,
+    app: AppName,
+    config: Config = None,
+    commit: Annotated[str, typer.Option("--commit", metavar="REV", help="Default: every quarantined one.")] = "",
+) -> None:
+    """Lift the quarantine, so that a failed commit is tried again."""
+    with _session(context, config) as session:
+        lifted = session.retry(app, commit)
+    typer.echo(f"lifted: {', '.join(sha[:12] for sha in lifted) or 'nothing was quarantined'}")
+
+
+@cli.command()
+def logs(
+    context: typer.Context,
+    app: AppName,
+    service: Annotated[str, typer.Argument(metavar="[SERVICE]", help="Default: every service.")] = "",
+    config: Config = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    tail: Annotated[int, typer.Option(help="Lines a container to begin with.")] = 100,
+) -> None:
+    """Container logs across hosts."""
+    with _session(context, config) as session:
+        for replica, line in session.logs(app, service, follow=follow, tail=tail):
+            typer.echo(f"{replica} | {line}")
+
+
+@cli.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to write it.")] = Path(),
+) -> None:
+    """Write a working application repo: compose.yaml, .env, an inventory and gitops.yaml."""
+    from gitops.scaffold import write_application
+
+    for path in write_application(folder):
+        typer.echo(f"wrote {path}")
+
+
+@cli.command()
+def bootstrap(
+    context: typer.Context,
+    config: Config = None,
+    inventory: Annotated[Path | None, typer.Option(help="Default: the inventories of gitops.yaml.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Say what would change, and change nothing.")] = False,
+) -> None:
+    """Prepare hosts (engine, HAProxy, folders) by playbook. Needs Python on the hosts, as Ansible's modules do."""
+    from gitops.checkup import bootstrap_hosts, inventories_of
+
+    places = [inventory] if inventory else inventories_of(config or context.obj)
+    raise typer.Exit(max(bootstrap_hosts(place, check=check) for place in places))
+
+
+@cli.command()
+def doctor(
+    context: typer.Context,
+    config: Config = None,
+    inventory: Annotated[Path | None, typer.Option(help="Default: the inventories of gitops.yaml.")] = None,
+    output: Out = "text",
+) -> None:
+    """Say what is missing on the controller and the hosts, and the command that mends it."""
+    from gitops.checkup import examine
+    from gitops.output import doctor_text
+
+    view = examine(config or context.obj, inventory)
+    print_result(view, output, doctor_text)
+    raise typer.Exit(0 if view["ok"] else 1)
+
+
+if __name__ == "__main__":
+    main()

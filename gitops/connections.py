@@ -1,0 +1,119 @@
+"""The process's connections to hosts: one channel a host, and its lock, shared by every application.
+
+A controller holds a host's lock while at least one of its applications
+deploys there; other controllers are refused meanwhile.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from gitops.channel import Channel, Lock, close_channels, controller_env, open_channels, own_folder
+from gitops.errors import GitopsError
+from gitops.model.fleet import Fleet, Host
+
+
+@dataclass
+class _Held:
+    """A host's lock and how many deployments of this process lean on it."""
+
+    lock: Lock
+    users: int = 1
+
+
+@dataclass
+class Connections:
+    """Channels by host, opened when first asked for and kept until `close`."""
+
+    owner: str  # who holds the locks: shown to whoever is refused
+    folder: Path = field(default_factory=own_folder)
+    _channels: dict[Host, Channel] = field(default_factory=dict)
+    _held: dict[str, _Held] = field(default_factory=dict)
+    _mutex: threading.Lock = field(default_factory=threading.Lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def environment(self) -> dict[str, str]:
+        """What makes an `ansible-playbook` of this process use the same connections."""
+        return controller_env(self.folder)
+
+    def open(self, fleet: Fleet) -> Mapping[str, Channel]:
+        """The channels to all hosts of the fleet by host name; the missing ones are connected side by side.
+
+        A host that cannot be reached has a channel all the same: observing it says why.
+        """
+        with self._mutex:
+            missing = [host for host in fleet.hosts if host not in self._channels]
+            if missing:
+                opened = open_channels(missing, self.folder)
+                self._channels.update({host: opened[host.name] for host in missing})
+            return {host.name: self._channels[host] for host in fleet.hosts}
+
+    @contextmanager
+    def locked(self, channels: Mapping[str, Channel]) -> Iterator[None]:
+        """Holds the lock of every given host for the time of the block.
+
+        All or none: if one is held by another controller the others are given
+        back at once, so that two controllers cannot wait for each other.
+
+        Raises:
+            LockHeldError: naming the host, who holds it, and since when.
+        """
+        self._acquire(channels)
+        try:
+            yield
+        finally:
+            self._release(channels)
+
+    def _acquire(self, channels: Mapping[str, Channel]) -> None:
+        with self._mutex:
+            wanted = [name for name in sorted(channels) if name not in self._held or self._held[name].lock.lost()]
+            taken: dict[str, Lock] = {}
+            failures: list[GitopsError] = []
+            with ThreadPoolExecutor(max_workers=max(1, len(wanted))) as pool:
+                futures = {name: pool.submit(channels[name].lock, self.owner) for name in wanted}
+            for name, future in futures.items():
+                try:
+                    taken[name] = future.result()
+                except GitopsError as failure:
+                    failures.append(failure)
+            if failures:
+                for lock in taken.values():
+                    lock.release()
+                raise failures[0]
+            for name in channels:
+                if name in taken:
+                    self._held[name] = _Held(taken[name])
+                else:
+                    self._held[name].users += 1
+
+    def _release(self, channels: Mapping[str, Channel]) -> None:
+        with self._mutex:
+            for name in channels:
+                held = self._held[name]
+                held.users -= 1
+                if held.users == 0:
+                    held.lock.release()
+                    del self._held[name]
+
+    def close(self) -> None:
+        """Gives every lock back and ends every connection."""
+        with self._mutex:
+            for held in self._held.values():
+                held.lock.release()
+            self._held.clear()
+            close_channels(self._channels.values(), self.folder)
+            self._channels.clear()

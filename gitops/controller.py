@@ -1,0 +1,156 @@
+"""The service: follows many applications side by side, one worker each, until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from gitops.application import Application
+from gitops.config import AppSettings, Settings, load
+from gitops.connections import Connections
+from gitops.errors import GitopsError
+from gitops.execute.events import Event
+from gitops.reconcile import Request, Trigger, reconcile, recover
+from gitops.source.triggers import Poll, Watch
+from gitops.store.records import Store
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Follows one application: a pass at every poll, and at once when its repo changes."""
+
+    def __init__(self, app: Application, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.app = app
+        self._clock = clock
+        self._poll = Poll(app.settings.poll_s, random.Random())  # noqa: S311 - jitter, not a secret
+        self._woken = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name=f"app-{app.name}", daemon=True)
+        repo = app.settings.source.local_repo
+        self._watch = Watch(repo, self.wake) if repo else None
+
+    def start(self) -> None:
+        """Begins to follow."""
+        if self._watch:
+            self._watch.start()
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Asks for a pass at once."""
+        self._woken.set()
+
+    def stop(self) -> None:
+        """Asks for the end: a rollout under way stops at its next batch boundary."""
+        self._stopping.set()
+        self._woken.set()
+
+    def join(self) -> None:
+        """Waits for the end."""
+        self._thread.join()
+        if self._watch:
+            self._watch.stop()
+
+    def _follow(self) -> None:
+        trigger: Trigger = "poll"
+        while not self._stopping.is_set():
+            delay = self._pass(trigger)
+            trigger = "push" if self._woken.wait(delay) else "poll"
+            self._woken.clear()
+
+    def _pass(self, trigger: Trigger) -> float:
+        """One pass; returns the seconds until the next."""
+        app = self.app
+        try:
+            if app.store.paused(app.name):
+                app.store.set_message(app.name, "paused")
+            elif app.settings.sync == "manual":
+                recover(app, self._report)
+                app.fetch()
+                app.store.set_message(app.name, "")
+            else:
+                result = reconcile(app, Request(trigger, stopping=self._stopping.is_set), self._report)
+                app.store.set_message(app.name, result.message if result.outcome == "held" else "")
+                if result.deployment is not None:
+                    log.info("%s: %s %s %s", app.name, result.commit[:12], result.outcome, result.message)
+                if result.outcome in ("rolled-back", "failed"):
+                    self.wake()  # the branch may have moved on meanwhile: the next commit goes on normally
+            return self._poll.succeeded()
+        except GitopsError as problem:
+            log.warning("%s: %s", app.name, problem)
+            app.store.set_message(app.name, str(problem))
+        except Exception as error:  # one application's fault must not end the others'
+            log.exception("%s: internal error, please report it", app.name)
+            app.store.set_message(app.name, f"internal error: {type(error).__name__}: {error}")
+        return self._poll.failed()
+
+    def _report(self, event: Event) -> None:
+        log.info("%s: %s", self.app.name, event)
+
+
+class Service:
+    """Runs the workers that `gitops.yaml` asks for, and follows its changes."""
+
+    def __init__(self, config: Path) -> None:
+        self._config = config
+        self._stopping = threading.Event()
+        self._changed = threading.Event()
+        self._workers: dict[str, Worker] = {}
+
+    def run(self) -> None:
+        """Serves until SIGTERM or SIGINT; then every rollout stops at its next batch boundary.
+
+        Raises:
+            InvalidInputError: the configuration is wrong at the start. Later mistakes in it
+                are logged, and the last good one stays.
+        """
+        settings = load(self._config)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.stop())
+        watch = Watch(self._config, self._changed.set)
+        watch.start()
+        with Store(settings.store) as store, Connections(owner="gitops serve") as connections:
+            self._follow(settings, store, connections)
+            while not self._stopping.is_set():
+                self._changed.wait()
+                self._changed.clear()
+                if not self._stopping.is_set():
+                    self._follow(self._reloaded(settings), store, connections)
+            log.info("stopping: rollouts end at their next batch boundary")
+            for worker in self._workers.values():
+                worker.stop()
+            for worker in self._workers.values():
+                worker.join()
+        watch.stop()
+
+    def stop(self) -> None:
+        """Asks the service to end."""
+        self._stopping.set()
+        self._changed.set()
+
+    def _reloaded(self, current: Settings) -> Settings:
+        try:
+            return load(self._config)
+        except GitopsError as problem:
+            log.error("%s: the last good configuration stays: %s", self._config, problem)  # noqa: TRY400 - a user's mistake has no stack trace
+            return current
+
+    def _follow(self, settings: Settings, store: Store, connections: Connections) -> None:
+        """Starts, restarts and ends workers so that they are those of the settings."""
+        wanted: dict[str, AppSettings] = settings.apps
+        for name, worker in list(self._workers.items()):
+            if wanted.get(name) != worker.app.settings:
+                worker.stop()
+                worker.join()
+                del self._workers[name]
+        for name, app_settings in wanted.items():
+            if name not in self._workers:
+                app = Application(name, app_settings, store, connections, settings.state_dir)
+                self._workers[name] = Worker(app)
+                self._workers[name].start()
+                log.info("%s: following %s", name, app_settings.source.repo)

@@ -1,0 +1,71 @@
+"""The record of one deployment while it is being written: to the store, and to whoever watches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from gitops.execute.events import Event
+from gitops.execute.runner import Run
+from gitops.model.deployment import Changes, Deployment, State
+from gitops.model.plan import Plan
+from gitops.store.records import Store
+
+Report = Callable[[Event], None]
+
+
+@dataclass
+class Journal:
+    """Writes one deployment's states, phases and events.
+
+    Attributes:
+        deployment: the record as it stands.
+        report: told of every event, in order; must not block.
+    """
+
+    store: Store
+    deployment: Deployment
+    report: Report
+
+    @property
+    def rolling_back(self) -> bool:
+        """Whether the deployment is on its way back."""
+        return self.deployment.state == "rolling-back"
+
+    def move(self, state: State, reason: str = "") -> Deployment:
+        """Moves the deployment to its next state and tells of it."""
+        self.deployment = self.store.transition(self.deployment.id, state, reason=reason)
+        self.tell("state", state if not reason else f"{state}: {reason}")
+        return self.deployment
+
+    def tell(self, kind: str, message: str) -> None:
+        """Records an event of our own, one that no task reported."""
+        self.event(Event(at=datetime.now(UTC).isoformat(timespec="milliseconds"), kind=kind, message=message))
+
+    def event(self, event: Event) -> None:
+        """Records one event."""
+        self.store.add_event(self.deployment.id, event)
+        self.report(event)
+
+    def run_started(self, run: Run) -> None:
+        """Records the process group of the playbook run, so that a successor can end an orphan."""
+        self.store.record_run(self.deployment.id, run.pgid, run.start_time, str(run.folder))
+
+    def changes(self, plan: Plan) -> None:
+        """Records how many containers the plan starts, stops and keeps."""
+        self.store.record_changes(
+            self.deployment.id, Changes(len(plan.starts), len(plan.retires), len(plan.keeps))
+        )
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Times a phase; on the way back its name says so."""
+        began = time.monotonic()
+        label = f"rollback-{name}" if self.rolling_back else name
+        try:
+            yield
+        finally:
+            self.store.record_phase(self.deployment.id, label, time.monotonic() - began)

@@ -1,0 +1,171 @@
+"""One plan carried out, forward or back: render -> execute -> verify, and what follows a failure."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from gitops.application import Application, Desired
+from gitops.channel import Channel
+from gitops.errors import GitopsError, PermanentError, TransientError
+from gitops.execute import runner
+from gitops.execute.events import Failure
+from gitops.journal import Journal
+from gitops.model.deployment import Deployment
+from gitops.model.fleet import Fleet
+from gitops.model.observed import Observed
+from gitops.model.plan import Plan
+from gitops.observe.hosts import observe
+from gitops.plan import make_plan
+from gitops.render import deployment as render
+from gitops.render.haproxy import fragment
+from gitops.verify import verify
+
+log = logging.getLogger(__name__)
+
+KEPT_RUNS = 20  # run folders an application keeps, for whoever wants to read what ran
+
+Stopping = Callable[[], bool]
+
+
+class RolloutError(PermanentError):
+    """A run failed: `failure` says which service, host and container, and why."""
+
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+        super().__init__(failure.reason)
+
+
+class StoppedError(TransientError):
+    """The rollout ended at a batch boundary because it was asked to."""
+
+
+def plan_for(
+    desired: Desired, previous: Desired | None, observed: Observed, *, rollback: bool = False
+) -> Plan:
+    """The plan from what was observed to what is desired.
+
+    `previous` lends the words for the reasons, and its hosts: one that has left
+    the fleet is emptied.
+    """
+    return make_plan(
+        desired.stack,
+        together(desired, previous),
+        observed,
+        previous=previous.stack if previous else None,
+        rollback=rollback,
+        fragment=fragment,
+    )
+
+
+def together(desired: Desired, previous: Desired | None) -> Fleet:
+    """The desired fleet, and without a group the hosts that only the previous one had."""
+    names = {host.name for host in desired.fleet.hosts}
+    left = [host for host in previous.fleet.hosts if host.name not in names] if previous else []
+    hosts = (*desired.fleet.hosts, *(replace(host, groups=()) for host in left))
+    return Fleet(tuple(sorted(hosts, key=lambda host: host.name)))
+
+
+def roll_out(
+    app: Application,
+    desired: Desired,
+    previous: Desired | None,
+    channels: Mapping[str, Channel],
+    journal: Journal,
+    stopping: Stopping,
+) -> Deployment:
+    """Moves the application to the commit, or back to the last good one if that fails.
+
+    The caller holds the hosts' locks. The plan is made here, from what the hosts
+    say under the lock.
+
+    Returns:
+        The finished deployment: succeeded, rolled-back, failed, or cancelled at a batch boundary.
+    """
+    try:
+        journal.move("planning")
+        with journal.phase("plan"):
+            plan = plan_for(desired, previous, observe(channels, together(desired, previous)))
+        journal.changes(plan)
+        journal.move("running")
+        _carry_out(app, plan, channels, journal, stopping)
+        journal.move("verifying")
+        with journal.phase("verify"):
+            verify(channels, plan)
+    except StoppedError as stop:
+        return journal.move("cancelled", stop.message)
+    except GitopsError as failure:
+        log.info("%s: %s failed: %s", app.name, desired.stack.commit[:12], failure)
+        app.store.quarantine(app.name, desired.stack.commit, str(failure))
+        return go_back(app, desired, previous, channels, journal, str(failure))
+    return journal.move("succeeded")
+
+
+def go_back(
+    app: Application,
+    failed: Desired,
+    good: Desired | None,
+    channels: Mapping[str, Channel],
+    journal: Journal,
+    reason: str,
+) -> Deployment:
+    """Returns the whole application to the last good commit, or to nothing where there is none.
+
+    A rollback that fails stops and says so: nothing more is touched.
+    """
+    if app.settings.on_failure == "halt":
+        return journal.move("failed", f"{reason}\nleft as it is: on_failure is halt")
+    if not journal.rolling_back:  # a controller that died may have begun it
+        journal.move("rolling-back", reason)
+    back = good or Desired(failed.stack.emptied(), failed.fleet)
+    try:
+        with journal.phase("plan"):
+            plan = plan_for(back, failed, observe(channels, together(back, failed)), rollback=True)
+        if not plan.empty:
+            _carry_out(app, plan, channels, journal, stopping=lambda: False)
+        with journal.phase("verify"):
+            verify(channels, plan)
+        if app.settings.on_failure == "revert" and good is not None:
+            _push_revert(app, failed, good, journal, reason)
+    except GitopsError as failure:
+        return journal.move("failed", f"{reason}\nthe rollback failed too: {failure}")
+    return journal.move("rolled-back", reason)
+
+
+def _carry_out(
+    app: Application, plan: Plan, channels: Mapping[str, Channel], journal: Journal, stopping: Stopping
+) -> None:
+    """Renders a plan and runs it.
+
+    Raises:
+        RolloutError: a task failed.
+        StoppedError: ended at a batch boundary.
+    """
+    folder = app.runs / (journal.deployment.id + ("-back" if journal.rolling_back else ""))
+    with journal.phase("execute"):
+        result = runner.run(
+            render(plan, deployment_id=journal.deployment.id),
+            folder,
+            on_event=journal.event,
+            on_start=journal.run_started,
+            timeout_s=app.settings.timeout_s,
+            env=app.connections.environment(),
+            stopping=stopping,
+        )
+    for old in sorted(app.runs.iterdir())[:-KEPT_RUNS]:
+        shutil.rmtree(old, ignore_errors=True)
+    if result.failure is None:
+        return
+    if result.failure.kind == "stopped":
+        raise StoppedError("stopped at a batch boundary, as asked")
+    raise RolloutError(result.failure)
+
+
+def _push_revert(app: Application, failed: Desired, good: Desired, journal: Journal, reason: str) -> None:
+    """`on_failure: revert`: the branch itself goes back, so that Git says what runs."""
+    bad, to = failed.stack.commit, good.stack.commit
+    message = f"Revert to {to[:12]}: {bad[:12]} failed\n\n{reason}\n"
+    commit = app.clone.push_revert(app.settings.source.branch, bad, to, message)
+    journal.tell("revert", f"pushed {commit[:12]}, which returns the branch to {to[:12]}")

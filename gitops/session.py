@@ -1,0 +1,186 @@
+"""What the commands do with one configuration: its applications, its store, its connections."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from gitops import views
+from gitops.application import Application, Desired
+from gitops.config import Settings, load
+from gitops.connections import Connections
+from gitops.errors import GitopsError, PermanentError
+from gitops.logs import Line, container_logs
+from gitops.model.observed import Observed
+from gitops.model.plan import Plan
+from gitops.observe.hosts import observe
+from gitops.render import deployment as rendered
+from gitops.render.haproxy import fragment
+from gitops.rollout import plan_for, together
+from gitops.store.records import Store
+
+CONFIG_PLACES = (Path("gitops.yaml"), Path("/etc/gitops/gitops.yaml"))
+
+
+def find_config(given: Path | None) -> Path:
+    """The configuration file: as given, from `$GITOPS_CONFIG`, or at its usual places.
+
+    Raises:
+        PermanentError: there is none.
+    """
+    named = given or (Path(os.environ["GITOPS_CONFIG"]) if os.environ.get("GITOPS_CONFIG") else None)
+    places = (named,) if named else CONFIG_PLACES
+    for place in places:
+        if place.is_file():
+            return place
+    looked = ", ".join(str(place) for place in places)
+    raise PermanentError(f"no configuration at {looked}", hint="gitops init writes one; or name it with -c FILE")
+
+
+@dataclass
+class Session:
+    """One configuration, opened."""
+
+    settings: Settings
+    store: Store
+    connections: Connections
+
+    @classmethod
+    def open(cls, config: Path | None) -> Self:
+        """Opens the configuration, its store, and no connection yet."""
+        settings = load(find_config(config))
+        return cls(settings, Store(settings.store), Connections(owner="gitops on the command line"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.connections.close()
+        self.store.close()
+
+    def application(self, name: str) -> Application:
+        """The application of that name.
+
+        Raises:
+            PermanentError: there is none.
+        """
+        if name not in self.settings.apps:
+            known = ", ".join(sorted(self.settings.apps)) or "none"
+            raise PermanentError(f"no application {name!r}", hint=f"gitops.yaml has: {known}")
+        return Application(name, self.settings.apps[name], self.store, self.connections, self.settings.state_dir)
+
+    def resolve(self, name: str, revision: str) -> str:
+        """The full SHA of a commit, branch or tag of the application's repo."""
+        app = self.application(name)
+        app.fetch()
+        return app.clone.resolve(revision)
+
+    def plan(self, name: str, revision: str) -> views.View:
+        """`gitops plan`."""
+        plan, observed = self._planned(name, revision)
+        return views.plan_view(plan, observed, fragment(plan.stack, None, plan.backends))
+
+    def render(self, name: str, revision: str, out: Path) -> None:
+        """`gitops render`: writes the run folder of the plan.
+
+        Raises:
+            PermanentError: the folder exists and holds something.
+        """
+        if out.exists() and any(out.iterdir()):
+            raise PermanentError(f"{out} is not empty", hint="name a new folder")
+        plan, _ = self._planned(name, revision)
+        for path, content in rendered(plan, deployment_id=f"render-{plan.commit[:12]}").items():
+            file = out / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+
+    def _planned(self, name: str, revision: str) -> tuple[Plan, Observed]:
+        app = self.application(name)
+        desired = app.at(self.resolve(name, revision) if revision else app.fetch())
+        previous = self._good(app)
+        fleet = together(desired, previous)
+        observed = observe(self.connections.open(fleet), fleet)
+        return plan_for(desired, previous, observed), observed
+
+    def _good(self, app: Application) -> Desired | None:
+        good = self.store.good(app.name)
+        return app.at(good) if good else None
+
+    def rollback_target(self, name: str, revision: str) -> str:
+        """The commit to go back to; what is newer is quarantined, or the service would deploy it again.
+
+        Raises:
+            PermanentError: there is no good commit before the present one.
+        """
+        app = self.application(name)
+        newest = app.fetch()
+        goods = self.store.goods(name)
+        present = goods[0] if goods else ""
+        if revision:
+            target = app.clone.resolve(revision)
+        else:
+            target = next((commit for commit in goods if commit != present), "")
+        if not target:
+            raise PermanentError(
+                f"{name} has no good commit before {present[:12] or 'the first'}", hint="name one with --to REV"
+            )
+        for commit in {newest, present} - {target, ""}:
+            self.store.quarantine(name, commit, f"undone by hand: gitops rollback to {target[:12]}")
+        self.store.lift(name, target)
+        return target
+
+    def retry(self, name: str, revision: str) -> list[str]:
+        """Lifts the quarantine of one commit or of all; returns which."""
+        self.application(name)
+        quarantined = sorted(self.store.quarantined(name))
+        lifted = [sha for sha in quarantined if sha.startswith(revision)]
+        for commit in lifted:
+            self.store.lift(name, commit)
+        return lifted
+
+    def status(self, name: str) -> views.View:
+        """`gitops status`: what should run, held against what the hosts report now."""
+        app = self.application(name)
+        good = self.store.good(name) or ""
+        last = next(iter(self.store.history(name, limit=1)), None)
+        message = self.store.message(name)
+        try:
+            target = app.fetch()
+        except GitopsError as problem:  # the Git server is down: the hosts can still be asked
+            target, message = self.store.target(name) or "", str(problem)
+        plan, observed = None, Observed()
+        try:
+            if good or target:
+                desired = app.at(good or target)
+                observed = observe(self.connections.open(desired.fleet), desired.fleet)
+                plan = plan_for(desired, None, observed)
+        except GitopsError as problem:
+            message = str(problem)
+        return views.status_view(
+            name,
+            plan,
+            observed,
+            good=good,
+            target=target,
+            quarantined=self.store.quarantined(name),
+            last=last,
+            paused=self.store.paused(name),
+            message=message,
+        )
+
+    def logs(self, name: str, service: str, *, follow: bool, tail: int) -> Iterator[Line]:
+        """`gitops logs`: lines of all replicas, each with the name of its replica."""
+        app = self.application(name)
+        desired = self._good(app) or app.at(app.fetch())
+        channels = self.connections.open(desired.fleet)
+        containers = observe(channels, desired.fleet).containers(name)
+        wanted = [c for c in containers if not service or c.service == service]
+        if not wanted:
+            raise PermanentError(f"no container of {name}{'/' + service if service else ''} on any host")
+        yield from container_logs(channels, wanted, follow=follow, tail=tail)

@@ -1,0 +1,174 @@
+"""What the commands report, as plain data with stable field names. Pure: everything read is an argument."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gitops.model.deployment import Deployment
+from gitops.model.observed import Container, Observed
+from gitops.model.plan import Plan
+from gitops.plan import steps
+from gitops.reconcile import Result
+
+View = dict[str, Any]
+
+
+def status_view(
+    app: str,
+    plan: Plan | None,
+    observed: Observed,
+    *,
+    good: str,
+    target: str,
+    quarantined: Mapping[str, str],
+    last: Deployment | None,
+    paused: bool,
+    message: str,
+) -> View:
+    """`gitops status APP`.
+
+    Args:
+        app: the application's name.
+        plan: from what was observed to the commit that should run; None where that is not known.
+        observed: the hosts.
+        good: the last good commit, or empty.
+        target: the newest commit seen on the branch, or empty.
+        quarantined: reasons by commit.
+        last: the latest deployment.
+        paused: whether a person holds the application.
+        message: why it is held back, or empty.
+    """
+    progressing = last is not None and last.outcome == "running"
+    containers = observed.containers(app)
+    services = [_service_view(plan, name, containers) for name in _service_names(plan, containers)]
+    lost = [host.name for host in observed.hosts if not host.reachable]
+    return {
+        "app": app,
+        "sync": _sync(plan, good, target, lost),
+        "health": _health(plan, services, lost, progressing=progressing, paused=paused),
+        "commit": good,
+        "target_commit": target,
+        "quarantined": sorted(quarantined),
+        "message": message,
+        "services": services,
+        "hosts": [
+            {"name": host.name, "state": "ready" if host.reachable else "unreachable", "error": host.error}
+            for host in observed.hosts
+        ],
+    }
+
+
+def _sync(plan: Plan | None, good: str, target: str, lost: Sequence[str]) -> str:
+    if plan is None or lost or not target:
+        return "unknown"
+    return "synced" if plan.empty and good == target else "out-of-sync"
+
+
+def _health(
+    plan: Plan | None, services: Sequence[View], lost: Sequence[str], *, progressing: bool, paused: bool
+) -> str:
+    if paused:
+        return "suspended"
+    if progressing:
+        return "progressing"
+    if plan is None:
+        return "unknown"
+    short = any(service["healthy"] < service["desired"] for service in services)
+    return "degraded" if short or lost else "healthy"
+
+
+def _service_names(plan: Plan | None, containers: Sequence[Container]) -> list[str]:
+    wanted = [service.name for service in plan.stack.services] if plan else []
+    return [*wanted, *sorted({c.service for c in containers} - set(wanted))]
+
+
+def _service_view(plan: Plan | None, name: str, containers: Sequence[Container]) -> View:
+    service = plan.stack.service(name) if plan else None
+    own = [c for c in containers if c.service == name]
+    desired = 0
+    if plan and service:
+        desired = len(plan.fleet.container_hosts) if service.mode == "global" else service.replicas
+    return {
+        "name": name,
+        "image": service.container.image if service else (own[0].image if own else ""),
+        "desired": desired,
+        "running": sum(c.running for c in own),
+        "healthy": sum(c.running and c.health in {"none", "healthy"} for c in own),
+        "replicas": [
+            {
+                "slot": c.slot,
+                "host": c.host,
+                "container": c.name,
+                "id": c.id,
+                "state": c.state if c.health == "none" else f"{c.state} ({c.health})",
+                "port": c.ports[0][1] if c.ports else None,
+                "commit": c.commit,
+            }
+            for c in sorted(own, key=lambda c: (c.slot, c.host, c.name))
+        ],
+    }
+
+
+def history_view(app: str, deployments: Sequence[Deployment]) -> View:
+    """`gitops history APP`: newest first."""
+    return {"app": app, "deployments": [deployment_view(deployment) for deployment in deployments]}
+
+
+def deployment_view(deployment: Deployment) -> View:
+    """One deployment."""
+    return {
+        "id": deployment.id,
+        "commit": deployment.commit,
+        "previous_commit": deployment.previous_commit,
+        "outcome": deployment.outcome,
+        "state": deployment.state,
+        "reason": deployment.reason,
+        "trigger": deployment.trigger,
+        "started_at": deployment.started_at,
+        "finished_at": deployment.finished_at,
+        "duration_s": round(deployment.duration_s, 3),
+        "phases": {name: round(seconds, 3) for name, seconds in deployment.phases},
+        "changes": {
+            "started": deployment.changes.started,
+            "stopped": deployment.changes.stopped,
+            "kept": deployment.changes.kept,
+        },
+    }
+
+
+def plan_view(plan: Plan, observed: Observed, final_fragment: str) -> View:
+    """`gitops plan APP`; the diff is that of the first load balancer, as all have the same fragment."""
+    current = next((dict(h.fragments).get(plan.app, "") for h in observed.hosts if h.fragments), "")
+    diff = difflib.unified_diff(
+        current.splitlines(), final_fragment.splitlines(), "haproxy.cfg now", "haproxy.cfg planned", lineterm=""
+    )
+    return {
+        "app": plan.app,
+        "commit": plan.commit,
+        "from_commit": plan.from_commit,
+        "changes": plan.changes,
+        "steps": [
+            {
+                "batch": step.batch,
+                "action": step.action,
+                "service": step.service,
+                "slot": step.slot,
+                "host": step.host,
+                "reason": step.reason,
+            }
+            for step in steps(plan)
+        ],
+        "haproxy_diff": "\n".join(diff),
+    }
+
+
+def result_view(result: Result) -> View:
+    """`gitops sync` and `gitops rollback`."""
+    return {
+        "outcome": result.outcome,
+        "commit": result.commit,
+        "message": result.message,
+        "deployment": deployment_view(result.deployment) if result.deployment else None,
+    }
