@@ -1,0 +1,178 @@
+"""Slot by slot: which containers of a service stay, which start, which go, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from gitops.model.observed import Container
+from gitops.model.stack import Service
+from gitops.plan.explain import missing_reason, spec_reason, state_reason
+
+
+@dataclass(frozen=True)
+class Need:
+    """One slot that wants a container started."""
+
+    slot: int
+    reason: str
+    host: str = ""  # fixed for mode global, else the scheduler's choice
+    outgoing: tuple[Container, ...] = ()  # what the new one takes over from, best first
+    adopted: Container | None = None  # already there, but an earlier rollout broke off before it served
+
+    @property
+    def replaces_well(self) -> bool:
+        """Whether something that works is taken away for it."""
+        return any(container.well for container in self.outgoing)
+
+
+@dataclass(frozen=True)
+class Surplus:
+    """One container that goes without a new one in its place."""
+
+    container: Container
+    reason: str
+    successor: Container | None = None  # a kept container that must stand its monitor window first
+
+
+@dataclass(frozen=True)
+class ServiceDiff:
+    """What is to be done for one service, in slot order."""
+
+    service: Service
+    keeps: tuple[Container, ...] = ()
+    needs: tuple[Need, ...] = ()
+    surplus: tuple[Surplus, ...] = ()
+
+    @property
+    def outgoing(self) -> tuple[Container, ...]:
+        """Every container that goes."""
+        return (*(c for need in self.needs for c in need.outgoing), *(s.container for s in self.surplus))
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """What decides over one container of a service."""
+
+    service: Service
+    before: Service | None
+    hosts: frozenset[str]  # names of container hosts
+    claims: Mapping[int, str]  # host port -> service that publishes it on the host itself
+    settled: Callable[[Container], bool]
+
+    def objection(self, container: Container) -> str:
+        """Why a container cannot stay, or empty."""
+        if container.host not in self.hosts:
+            return f"host {container.host} left the fleet"
+        if container.spec != self.service.container.digest:
+            return spec_reason(container, self.before, self.service)
+        if reason := state_reason(container):
+            return reason
+        published = dict(container.ports)
+        for target in self.service.container.target_ports:
+            if target not in published:
+                return f"port {target} is not published"
+        own = {host_port for host_port, _, _ in self.service.container.host_ports}
+        for port in sorted(set(published.values()) - own):
+            if port in self.claims:
+                return f"host port {port} is wanted by {self.claims[port]}"
+        return ""
+
+    def best_first(self, containers: Sequence[Container]) -> list[Container]:
+        """The one to keep or to take over from first."""
+        return sorted(
+            containers,
+            key=lambda c: (bool(self.objection(c)), not c.well, not self.settled(c), c.host, c.name),
+        )
+
+
+def compare(
+    service: Service,
+    before: Service | None,
+    containers: Sequence[Container],
+    hosts: Sequence[str],
+    *,
+    claims: Mapping[int, str],
+    settled: Callable[[Container], bool],
+) -> ServiceDiff:
+    """Compares the containers of one service with what is desired.
+
+    Args:
+        service: the service as desired.
+        before: the service at the previous commit, or None.
+        containers: all observed containers of the service.
+        hosts: names of the container hosts.
+        claims: host ports that services publish on the host itself, with the service's name.
+        settled: whether a container has passed its start and switch in an earlier rollout.
+    """
+    judge = _Judge(service, before, frozenset(hosts), claims, settled)
+    if service.mode == "global":
+        wanted, found, extra = _global_slots(judge, containers, sorted(hosts))
+    else:
+        wanted = dict.fromkeys(range(1, service.replicas + 1), "")
+        found, extra = _replicated_slots(service, before, containers)
+    keeps: list[Container] = []
+    needs: list[Need] = []
+    for slot in sorted(wanted):
+        ranked = judge.best_first(found.get(slot, ()))
+        if not ranked:
+            reason = missing_reason(slot, before, service, first=not containers)
+            needs.append(Need(slot, reason, wanted[slot]))
+            continue
+        best, others = ranked[0], ranked[1:]
+        if reason := judge.objection(best):
+            needs.append(Need(slot, reason, wanted[slot], tuple(ranked)))
+        elif not settled(best) and any(other.well for other in others):
+            reason = judge.objection(others[0]) or f"duplicate of slot {slot}"
+            needs.append(Need(slot, f"{reason}, taken up again", wanted[slot], tuple(others), best))
+        else:
+            keeps.append(best)
+            extra += [Surplus(c, judge.objection(c) or f"duplicate of slot {slot}", best) for c in others]
+    return ServiceDiff(service, tuple(keeps), tuple(needs), tuple(extra))
+
+
+def _replicated_slots(
+    service: Service, before: Service | None, containers: Sequence[Container]
+) -> tuple[dict[int, list[Container]], list[Surplus]]:
+    """Containers by slot, and those of slots that are not wanted any more."""
+    found: dict[int, list[Container]] = {}
+    for container in containers:
+        found.setdefault(container.slot, []).append(container)
+    had = before.replicas if before and before.mode == "replicated" else 0
+    had = had if had > service.replicas else max(found, default=0)
+    extra = [
+        Surplus(container, f"scaled {had} -> {service.replicas}")
+        for slot in sorted(found)
+        if not 1 <= slot <= service.replicas
+        for container in sorted(found.pop(slot), key=lambda c: (c.host, c.name))
+    ]
+    return found, extra
+
+
+def _global_slots(
+    judge: _Judge, containers: Sequence[Container], hosts: Sequence[str]
+) -> tuple[dict[int, str], dict[int, list[Container]], list[Surplus]]:
+    """One slot a host: slot -> host, the containers found for it, and those of hosts that left.
+
+    A container that is there keeps its slot number; other hosts get their place
+    in the sorted host names, or the lowest number that is free.
+    """
+    by_host: dict[str, list[Container]] = {}
+    for container in containers:
+        by_host.setdefault(container.host, []).append(container)
+    slots: dict[str, int] = {}
+    for host in hosts:
+        ranked = judge.best_first(by_host.get(host, ()))
+        if ranked and ranked[0].slot > 0 and ranked[0].slot not in slots.values():
+            slots[host] = ranked[0].slot
+    for index, host in enumerate(hosts, start=1):
+        if host not in slots:
+            taken = set(slots.values())
+            slots[host] = next(n for n in (index, *range(1, len(hosts) + len(taken) + 1)) if n not in taken)
+    extra = [
+        Surplus(container, f"host {host} left the fleet")
+        for host in sorted(by_host.keys() - set(hosts))
+        for container in sorted(by_host[host], key=lambda c: (c.slot, c.name))
+    ]
+    found = {slot: by_host.get(host, []) for host, slot in slots.items()}
+    return {slot: host for host, slot in slots.items()}, found, extra

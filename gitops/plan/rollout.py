@@ -1,0 +1,198 @@
+"""The order of things: batches, and in each what starts, what is switched and what goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from gitops.model.fleet import Fleet
+from gitops.model.observed import Container
+from gitops.model.plan import Backend, Phase, Retire, RetirePhase, Start, StartPhase
+from gitops.model.stack import Service, Stack
+from gitops.plan import edge
+from gitops.plan.diff import Need, ServiceDiff
+from gitops.plan.edge import Line
+from gitops.plan.schedule import claimed
+
+LAG = 1
+"""How many batches later the replaced containers of a batch go (start-first).
+
+They stay in the load balancer until their successors have stood the monitor
+window, which runs beside the next batch's start: a version that dies within
+its window meets a fleet that still serves, and no window is waited for twice.
+"""
+
+_GRACE_S = 10.0  # Compose's default, for a container whose service is not known any more
+
+
+@dataclass(frozen=True)
+class Move:
+    """All that is needed to order the phases of one plan."""
+
+    stack: Stack
+    previous: Stack | None
+    diffs: tuple[ServiceDiff, ...]  # in the stack's order
+    gone: tuple[Container, ...]  # containers of services that are no longer in the stack
+    starts: Mapping[tuple[str, int], Start]
+    rollback: bool = False
+
+    def grace_s(self, service: str) -> float:
+        """The stop grace of a service's running containers, in seconds."""
+        known = (self.previous.service(service) if self.previous else None) or self.stack.service(service)
+        return known.container.stop_grace_period_s if known else _GRACE_S
+
+    def retire(
+        self, container: Container, reason: str, successor: str = "", successor_host: str = ""
+    ) -> Retire:
+        """The removal of one container."""
+        return Retire(
+            container.service,
+            container.slot,
+            container.host,
+            container.name,
+            reason,
+            self.grace_s(container.service),
+            successor,
+            successor_host,
+        )
+
+
+def stop_first_reason(service: Service) -> str:
+    """Why a service's containers must stop before their successors start where it says otherwise; or empty."""
+    ports = sorted(claimed(service))
+    if service.update.order == "stop-first" or not ports:
+        return ""
+    return f"stop-first: host port {', '.join(map(str, ports))}"
+
+
+def order(move: Move) -> tuple[Phase, ...]:
+    """The phases of a plan, without what the edge serves in each."""
+    early = _early(move)
+    phases: list[Phase] = []
+    batch = 1
+    if early:
+        phases.append(RetirePhase(batch, tuple(early.values()), None))
+        batch += 1
+    for diff in move.diffs:
+        own = _merged(_service(move, diff, batch, frozenset(early)))
+        phases += own
+        batch = max([batch, *(phase.batch + 1 for phase in own)])
+    last = [move.retire(c, "service removed") for c in move.gone if c.name not in early]
+    if last:
+        phases.append(RetirePhase(batch, tuple(last), None))
+    return tuple(phases)
+
+
+def _early(move: Move) -> dict[str, Retire]:
+    """Containers that go first: each holds a host port that a new one of another service or slot needs."""
+    reasons = [(c, "service removed", -1) for c in move.gone]
+    for diff in move.diffs:
+        reasons += [(s.container, s.reason, -1) for s in diff.surplus]
+        reasons += [(c, need.reason, need.slot) for need in diff.needs for c in need.outgoing]
+    found: dict[str, Retire] = {}
+    for start in move.starts.values():
+        service = move.stack.service(start.service)
+        ports = claimed(service) if service else set()
+        for container, reason, slot in reasons:
+            held = ports & {port for _, port in container.ports}
+            own = (container.service, slot) == (
+                start.service,
+                start.slot,
+            )  # goes in its own batch, just before
+            if held and container.host == start.host and not own:
+                frees = f"{reason}, frees host port {min(held)} for {start.service}"
+                found[container.name] = move.retire(container, frees)
+    return dict(sorted(found.items()))
+
+
+def _service(move: Move, diff: ServiceDiff, batch: int, early: frozenset[str]) -> list[Phase]:
+    """The phases of one service: its batches, each with what must go before and what may go after."""
+    update = diff.service.update
+    forced = stop_first_reason(diff.service)
+    stop_first = update.order == "stop-first" or bool(forced)
+    phases: list[Phase] = []
+    waiting: list[RetirePhase] = []  # of earlier batches, until their lag has passed
+    for chunk in _chunks(diff.needs, 0 if move.rollback else update.parallelism):
+        before: list[Retire] = []
+        after: list[Retire] = []
+        starts: list[Start] = []
+        for need in chunk:
+            start = move.starts[diff.service.name, need.slot]
+            if forced and need.replaces_well:
+                start = replace(start, reason=f"{start.reason}; {forced}")
+            starts.append(start)
+            for container in need.outgoing:
+                if container.name in early:
+                    continue
+                if stop_first or not container.running:
+                    before.append(move.retire(container, start.reason))
+                else:
+                    after.append(move.retire(container, start.reason, start.container, start.host))
+        phases += [RetirePhase(batch, tuple(before), None), StartPhase(batch, tuple(starts), None)]
+        waiting.append(RetirePhase(batch, tuple(after), None))
+        if len(waiting) > LAG:
+            phases.append(waiting.pop(0))
+        batch += 1
+    phases += waiting
+    extra = [
+        move.retire(s.container, s.reason, *((s.successor.name, s.successor.host) if s.successor else ()))
+        for s in diff.surplus
+        if s.container.name not in early
+    ]
+    phases.append(RetirePhase(batch - 1 if diff.needs else batch, tuple(extra), None))
+    return phases
+
+
+def _chunks(needs: Sequence[Need], parallelism: int) -> list[Sequence[Need]]:
+    """Slots by batch. Where nothing that works is taken away all start at once, as Swarm creates tasks."""
+    size = parallelism if any(need.replaces_well for need in needs) else 0
+    size = size or max(1, len(needs))
+    return [needs[i : i + size] for i in range(0, len(needs), size)]
+
+
+def _merged(phases: Sequence[Phase]) -> list[Phase]:
+    """The phases without empty ones, and with neighbouring removals as one."""
+    found: list[Phase] = []
+    for phase in phases:
+        last = found[-1] if found else None
+        if isinstance(phase, RetirePhase):
+            if not phase.retires:
+                continue
+            if isinstance(last, RetirePhase):
+                found[-1] = RetirePhase(phase.batch, last.retires + phase.retires, None)
+                continue
+        found.append(phase)
+    return found
+
+
+def with_edge(
+    phases: Sequence[Phase], lines: frozenset[Line], fleet: Fleet
+) -> tuple[tuple[Phase, ...], tuple[Backend, ...]]:
+    """Adds to each phase what the edge serves from then on.
+
+    Args:
+        phases: the phases in order.
+        lines: what the edge serves before the first.
+        fleet: the hosts, for their addresses.
+
+    Returns:
+        The phases, and what the edge serves at the end.
+    """
+    found: list[Phase] = []
+    for phase in phases:
+        if isinstance(phase, StartPhase):
+            after = lines.union(*(edge.start_lines(start, fleet) for start in phase.starts))
+            found.append(replace(phase, backends=_switch(lines, after)))
+        else:
+            served = {line.name for line in lines}
+            retires = tuple(replace(r, served=r.container in served) for r in phase.retires)
+            leaving = {retire.container for retire in retires}
+            after = frozenset(line for line in lines if line.name not in leaving)
+            found.append(replace(phase, retires=retires, backends=_switch(lines, after)))
+        lines = after
+    return tuple(found), edge.backends(lines)
+
+
+def _switch(before: frozenset[Line], after: frozenset[Line]) -> tuple[Backend, ...] | None:
+    """What the edge serves after a phase, or None where the phase does not change it."""
+    return None if before == after else edge.backends(after)
