@@ -58,7 +58,7 @@ class Move:
 
 
 def stop_first_reason(service: Service) -> str:
-    """Why a service's containers must stop before their successors start where it says otherwise; or empty."""
+    """Why a service's containers stop before their successors start where it says otherwise; or empty."""
     ports = sorted(claimed(service))
     if service.update.order == "stop-first" or not ports:
         return ""
