@@ -92,10 +92,12 @@ mount_cgroup_parent() {
 
 # Version 2 hands controllers down only from a group that has no processes of its own.
 share_controllers() {
-    local controller
+    local controller controllers
+    controllers=$(cat "$1/cgroup.controllers")
+    if [ -z "$controllers" ]; then return; fi # a hybrid's version 2 has none: they are all in version 1
     mkdir -p "$1/init"
     echo 0 > "$1/init/cgroup.procs"
-    for controller in $(cat "$1/cgroup.controllers"); do
+    for controller in $controllers; do
         echo "+$controller" > "$1/cgroup.subtree_control"
     done
 }
@@ -134,7 +136,8 @@ start_services() {
         supervise dockerd dockerd
         ;;
     podman)
-        # What the package's podman-restart.service does after a reboot.
+        # What the package's tmpfiles.d and podman-restart.service do at a reboot.
+        rm -rf /var/lib/cni/networks
         podman start --all --filter restart-policy=always >> /var/log/podman.log 2>&1 || true
         podman start --all --filter restart-policy=unless-stopped >> /var/log/podman.log 2>&1 || true
         supervise podman serve_podman

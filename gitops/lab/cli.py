@@ -66,7 +66,7 @@ def status(folder: Folder = DEFAULT_FOLDER, output: Format = Output.text) -> Non
     _report(layout, load(layout), output)
 
 
-@app.command(name="exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@app.command(name="exec")
 def execute(
     name: HostName,
     command: Annotated[list[str], typer.Argument(metavar="-- CMD...", help="The command and its arguments.")],

@@ -48,6 +48,12 @@ class Member:
         return self.kind != "edge"
 
     @property
+    def hardware_address(self) -> str:
+        """MAC address of its network card: the same after every boot, so that neighbours need not learn it anew."""
+        numbers = [int(part) for part in self.address.split(".")]
+        return ":".join(["02", "67", *(f"{number:02x}" for number in numbers)])
+
+    @property
     def socket(self) -> str:
         """Path of the engine's socket on the host."""
         return "/run/podman/podman.sock" if self.kind == "podman" else "/run/docker.sock"

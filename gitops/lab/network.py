@@ -81,7 +81,8 @@ def _rules(name: str) -> tuple[tuple[str, ...], ...]:
 def plug(subnet: int, member: Member, pid: int) -> None:
     """Connects the host whose power supply is process `pid` to the bridge; in the host the cable's end is eth0."""
     name = cable(subnet, member.name)
-    run("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
+    peer = ("peer", "name", "eth0", "address", member.hardware_address, "netns", str(pid))
+    run("ip", "link", "add", name, "type", "veth", *peer)
     run("ip", "link", "set", name, "master", bridge(subnet), "up")
 
 

@@ -29,7 +29,7 @@ _ALWAYS = {
     "awk": ("mawk",),
 }
 _DOCKER = {"dockerd": ("docker.io",), "docker": ("docker-cli", "docker.io")}
-_PODMAN = {"podman": ("podman",), "runc": ("runc",), "docker": ("docker-cli", "docker.io")}
+_PODMAN = {"podman": ("podman",), "catatonit": ("catatonit",), "runc": ("runc",), "docker": ("docker-cli", "docker.io")}
 _EDGE = {"haproxy": ("haproxy",)}
 # Package -> the processes that its installation may start, each with its service units.
 _STARTS = {
