@@ -1,0 +1,101 @@
+"""What only the whole file can judge: dependencies, order, what the edge serves twice."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+from dataclasses import replace
+
+from gitops.desired.problems import Problems, quoted
+from gitops.desired.service import Parsed
+from gitops.model.stack import Service
+
+
+def check(parsed: Mapping[str, Parsed], left_out: frozenset[str], problems: Problems) -> tuple[Service, ...]:
+    """Checks the services against each other.
+
+    Args:
+        parsed: the selected services by name.
+        left_out: names of services whose profiles are not selected.
+        problems: what is wrong goes there.
+
+    Returns:
+        The services with their dependencies, each after what it depends on, else by name.
+    """
+    _check_edge(parsed, problems)
+    services = {
+        name: replace(entry.service, depends_on=_dependencies(name, entry, parsed, left_out, problems))
+        for name, entry in parsed.items()
+    }
+    return _sorted(services, parsed, problems)
+
+
+def _check_edge(parsed: Mapping[str, Parsed], problems: Problems) -> None:
+    published: dict[int, str] = {}
+    routes: dict[tuple[str, str], str] = {}
+    for name, entry in parsed.items():
+        ports, ingress = (entry.node.entries.get(key) for key in ("ports", "x-ingress"))
+        for port in entry.service.publish:
+            where = ports.where if ports else entry.node.place
+            if port.published in published:
+                other = published[port.published]
+                message = f"services.{name}.ports: port {port.published} of the edge is published twice"
+                problems.report(message, where, f"also by services.{other}")
+            published.setdefault(port.published, name)
+        for route in entry.service.ingress:
+            where = ingress.where if ingress else entry.node.place
+            key = (route.host, route.path)
+            if key in routes:
+                answer = (route.host or "any host") + route.path
+                message = f"services.{name}.x-ingress: {quoted(answer)} is routed twice"
+                problems.report(message, where, f"also by services.{routes[key]}")
+            routes.setdefault(key, name)
+
+
+def _dependencies(
+    name: str, entry: Parsed, parsed: Mapping[str, Parsed], left_out: frozenset[str], problems: Problems
+) -> tuple[str, ...]:
+    found: set[str] = set()
+    for other, required, where in entry.depends_on:
+        if other in parsed:
+            found.add(other)
+        elif required or other not in left_out:
+            hint = "its profile is not selected" if other in left_out else ""
+            message = f"services.{name}.depends_on: no service {quoted(other)}"
+            problems.report(message, where, hint or f"services: {', '.join(sorted(parsed))}")
+    return tuple(sorted(found))
+
+
+def _sorted(
+    services: Mapping[str, Service], parsed: Mapping[str, Parsed], problems: Problems
+) -> tuple[Service, ...]:
+    """Kahn's algorithm over a heap of names: the order is stable."""
+    waits = {name: set(service.depends_on) for name, service in services.items()}
+    ready = [name for name, others in waits.items() if not others]
+    heapq.heapify(ready)
+    order: list[Service] = []
+    while ready:
+        done = heapq.heappop(ready)
+        order.append(services[done])
+        for name, others in waits.items():
+            if done in others:
+                others.remove(done)
+                if not others:
+                    heapq.heappush(ready, name)
+    if len(order) < len(services):
+        cycle = _cycle(waits)
+        where = parsed[cycle[0]].node.entries["depends_on"].place
+        problems.report(f"services.{cycle[0]}.depends_on: a cycle: {' -> '.join((*cycle, cycle[0]))}", where)
+    return tuple(order)
+
+
+def _cycle(waits: Mapping[str, set[str]]) -> list[str]:
+    """One cycle, from its first name: what still waits leads into one."""
+    name = min(name for name, others in waits.items() if others)
+    seen: list[str] = []
+    while name not in seen:
+        seen.append(name)
+        name = min(waits[name])
+    cycle = seen[seen.index(name) :]
+    first = cycle.index(min(cycle))
+    return cycle[first:] + cycle[:first]

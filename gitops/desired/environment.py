@@ -1,0 +1,86 @@
+"""`environment` and `env_file` of a service."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping
+
+from gitops.desired import dotenv
+from gitops.desired.fields import Fields, string
+from gitops.desired.problems import Problems, quoted
+from gitops.desired.yaml import Node
+from gitops.errors import PermanentError
+from gitops.model.tree import Tree
+
+_VARIABLE = re.compile(r"[^=\0\s]+")
+
+
+class Environment:
+    """Resolves the environment of services from the repo alone."""
+
+    def __init__(self, tree: Tree, folder: str, variables: Mapping[str, str], problems: Problems) -> None:
+        self._tree = tree
+        self._folder = folder
+        self._variables = variables
+        self._problems = problems
+        self._files: dict[str, dict[str, str]] = {}
+
+    def of(self, service: Fields) -> tuple[tuple[str, str], ...]:
+        """The environment of one service, sorted: its files in their order, then `environment` on top."""
+        found: dict[str, str] = {}
+        node = service.get("env_file")
+        for item in (node.items if isinstance(node.value, tuple) else (node,)) if node else ():
+            found |= self._file(item, service.at("env_file"))
+        for name, value in service.pairs("environment").items():
+            if not _VARIABLE.fullmatch(name):
+                message = f"{service.at('environment')}: {quoted(name)} is no variable name"
+                self._problems.report(message, value.place)
+            elif value.value is not None:
+                found[name] = value.text
+            elif name in self._variables:
+                found[name] = self._variables[name]
+            else:
+                message = f"{service.at('environment')}: {name} has no value"
+                hint = f'set it in .env, or write `{name}: ""` for an empty one'
+                self._problems.report(message, value.place, hint)
+        for name, text in found.items():
+            if "\0" in text:
+                self._problems.report(
+                    f"{service.at('environment')}: {name} holds a null character", service.node.place
+                )
+        return tuple(sorted(found.items()))
+
+    def _file(self, item: Node, path: str) -> dict[str, str]:
+        required = True
+        name: str | None
+        if isinstance(item.value, dict):
+            fields = Fields(item, "env_file", path, self._problems)
+            name = fields.string("path")
+            required = fields.boolean("required") is not False
+        else:
+            name = string(item, path, self._problems, expected="a file name")
+        if not name:
+            return {}
+        if name.startswith("/") or ".." in name.split("/"):
+            message = f"{path}: {quoted(name)} leaves the application's folder"
+            self._problems.report(message, item.where, "name a file beside the Compose file, or below it")
+            return {}
+        return self._read(
+            posixpath.normpath(posixpath.join(self._folder, name)), item, path, required=required
+        )
+
+    def _read(self, file: str, item: Node, path: str, *, required: bool) -> dict[str, str]:
+        if file not in self._files:
+            try:
+                # What is refused (a symlink, a folder) is refused whether or not the file is required.
+                if not self._tree.exists(file):
+                    if required:
+                        self._problems.report(f"{path}: no file {quoted(file)} in the repo", item.where)
+                    return {}
+                content = self._tree.read(file)
+            except PermanentError as error:
+                self._problems.report(f"{path}: {error.message}", item.where, error.hint)
+                return {}
+            self._files[file] = dotenv.parse(content, file, self._variables, self._problems)
+        return self._files[file]

@@ -1,0 +1,27 @@
+"""Durations and byte sizes as Compose writes them."""
+
+from __future__ import annotations
+
+import re
+
+_SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(us|µs|ms|s|m|h|d|w)")
+_DURATION = re.compile(rf"(?:{_PART.pattern})+")
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kmgtp]?)i?b?", re.IGNORECASE)
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
+_LONGEST = 40  # characters; longer numbers mean nothing and only cost time
+
+
+def seconds(text: str) -> float | None:
+    """Seconds of a duration such as `1m30s` or `500ms`; None for anything else."""
+    if text == "0":
+        return 0.0
+    if len(text) > _LONGEST or not _DURATION.fullmatch(text):
+        return None
+    return round(sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text)), 6)
+
+
+def size(text: str) -> int | None:
+    """Bytes of a size such as `64m`, `1.5gb` or `1024`, in powers of 1024; None for anything else."""
+    match = _SIZE.fullmatch(text) if len(text) <= _LONGEST else None
+    return int(float(match[1]) * 1024 ** _POWERS[match[2].lower()]) if match else None
