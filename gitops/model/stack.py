@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 Order = Literal["start-first", "stop-first"]
@@ -104,7 +105,7 @@ class ContainerSpec:
     target_ports: tuple[int, ...] = ()  # container ports that the edge balances over (ingress and ports)
     host_ports: tuple[tuple[int, int, str], ...] = ()  # (host port, container port, tcp|udp): `mode: host`
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of the whole spec: the label `gitops.spec`. Same spec, same digest."""
         canonical = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))

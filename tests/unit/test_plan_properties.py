@@ -1,0 +1,318 @@
+"""What holds for every plan, whatever runs and whatever is wanted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from support.planning import (
+    APP,
+    altered,
+    applied,
+    deployed,
+    fleet_of,
+    nothing_on,
+    plan_of,
+    service_of,
+    walk,
+    with_container,
+    without,
+)
+
+from gitops.model.fleet import CONTAINER_HOSTS, LOAD_BALANCERS, Fleet
+from gitops.model.observed import Container, Observed
+from gitops.model.plan import StartPhase
+from gitops.model.stack import Service, Stack
+
+# Derandomized: the same cases at every run. A deadline would measure the machine.
+CASES = settings(max_examples=40, deadline=None, derandomize=True)
+
+_GROUPS = st.sampled_from([(CONTAINER_HOSTS,), (CONTAINER_HOSTS,), (CONTAINER_HOSTS, LOAD_BALANCERS)])
+
+
+@st.composite
+def fleets(draw: st.DrawFn) -> Fleet:
+    hosts = {f"h{n}": draw(_GROUPS) for n in range(1, draw(st.integers(1, 4)) + 1)}
+    return fleet_of({**hosts, "lb1": LOAD_BALANCERS})
+
+
+@st.composite
+def services(draw: st.DrawFn, name: str) -> Service:
+    said = {
+        "image": f"{name}:{draw(st.integers(1, 3))}",
+        "mode": draw(st.sampled_from(["replicated", "replicated", "replicated", "global"])),
+        "replicas": draw(st.integers(0, 5)),
+        "parallelism": draw(st.integers(0, 3)),
+        "order": draw(st.sampled_from(["start-first", "stop-first"])),
+        "ports": draw(st.sampled_from([(), (80,), (80, 8080)])),
+        "healthcheck": draw(st.booleans()),
+        "volumes": draw(st.sampled_from([(), (), ("data",)])),
+    }
+    return service_of(name, said)
+
+
+@st.composite
+def stacks(draw: st.DrawFn, commit: str = "b") -> Stack:
+    names = draw(st.lists(st.sampled_from(["api", "db", "web"]), unique=True, max_size=3))
+    return Stack(APP, commit * 40, tuple(draw(services(name)) for name in names))
+
+
+_FAULTS = st.sampled_from(["gone", "exited", "created", "unhealthy", "starting", "twin", "stray"])
+
+
+@st.composite
+def situations(draw: st.DrawFn) -> tuple[Fleet, Stack, Observed]:
+    """A fleet, what was deployed to it, and what came of that: faults, a rollout that broke off."""
+    fleet = draw(fleets())
+    before = draw(stacks("a"))
+    observed = deployed(before, fleet)
+    if draw(st.booleans()):  # another rollout on top that got only so far
+        other = plan_of(draw(stacks("c")), fleet, observed, before)
+        seen = [observed, *(state for _, state in walk(other, observed))]
+        observed = draw(st.sampled_from(seen))
+    for container in observed.containers(APP):
+        if draw(st.integers(0, 4)) == 0:
+            observed = _faulty(observed, container, draw(_FAULTS))
+    for host in draw(st.lists(st.sampled_from(fleet.container_hosts), max_size=2)):
+        observed = _with_neighbour(observed, host.name, 20000 + draw(st.integers(0, 3)))
+    if draw(st.integers(0, 3)) == 0:
+        observed = Observed(tuple(replace(host, servers=()) for host in observed.hosts))
+    return fleet, before, observed
+
+
+def _faulty(observed: Observed, container: Container, fault: str) -> Observed:
+    match fault:
+        case "gone":
+            return without(observed, [(container.host, container.name)])
+        case "exited" | "created":
+            return altered(observed, container.name, state=fault, exit_code=3)
+        case "unhealthy" | "starting":
+            return altered(observed, container.name, health=fault)
+        case "twin":
+            twin = replace(container, id=f"{container.id}-twin", name=f"{container.name}-twin", ports=())
+            return with_container(observed, twin)
+        case _:
+            return altered(observed, container.name, slot=container.slot + 3)
+
+
+def _with_neighbour(observed: Observed, host: str, port: int) -> Observed:
+    state = observed.host(host)
+    assert state is not None
+    if port in state.ports_used:
+        return observed
+    neighbour = Container(
+        id=f"blog-{host}-{port}",
+        name=f"blog-web-{port}",
+        host=host,
+        app="blog",
+        service="web",
+        slot=1,
+        spec="f" * 64,
+        commit="f" * 40,
+        image="blog:1",
+        state="running",
+        ports=((80, port),),
+    )
+    return with_container(observed, neighbour)
+
+
+def well_slots(observed: Observed, service: Service) -> int:
+    """How many of the wanted slots have a container that works."""
+    found = {c.slot for c in observed.containers(APP) if c.service == service.name and c.well}
+    return len(found & set(range(1, service.replicas + 1)))
+
+
+def served(observed: Observed, service: Service) -> int:
+    """How many containers that work the load balancer has for a service's first port."""
+    well = {c.name for c in observed.containers(APP) if c.well}
+    balancer = observed.host("lb1")
+    assert balancer is not None
+    names = {s.name for s in balancer.servers if s.backend.startswith(f"{APP}.{service.name}.")}
+    return len(names & well)
+
+
+@CASES
+@given(situations(), stacks(), st.booleans())
+def test_planning_the_applied_result_is_empty(
+    situation: tuple[Fleet, Stack, Observed], stack: Stack, rollback: bool
+) -> None:
+    fleet, before, observed = situation
+    after = applied(plan_of(stack, fleet, observed, before, rollback=rollback), observed)
+    again = plan_of(stack, fleet, after, stack)
+    assert again.empty
+    assert not again.pulls
+    assert not again.phases
+
+
+@CASES
+@given(situations(), stacks())
+def test_the_result_is_what_the_stack_says(situation: tuple[Fleet, Stack, Observed], stack: Stack) -> None:
+    fleet, before, observed = situation
+    after = applied(plan_of(stack, fleet, observed, before), observed)
+    found = sorted((c.service, c.spec, c.slot) for c in after.containers(APP))
+    wanted = []
+    for service in stack.services:
+        count = len(fleet.container_hosts) if service.mode == "global" else service.replicas
+        slots = [c.slot for c in after.containers(APP) if c.service == service.name]
+        assert len(set(slots)) == count
+        if service.mode == "global":
+            assert {c.host for c in after.containers(APP) if c.service == service.name} == {
+                host.name for host in fleet.container_hosts
+            }
+        else:
+            assert sorted(slots) == list(range(1, count + 1))
+        wanted += [(service.name, service.container.digest, slot) for slot in slots]
+    assert found == sorted(wanted)
+
+
+@CASES
+@given(situations(), stacks(), st.randoms(use_true_random=False))
+def test_the_order_of_hosts_does_not_matter(
+    situation: tuple[Fleet, Stack, Observed], stack: Stack, random: object
+) -> None:
+    fleet, before, observed = situation
+    plan = plan_of(stack, fleet, observed, before)
+
+    def shuffled(items: Iterable[object]) -> tuple[object, ...]:
+        found = list(items)
+        random.shuffle(found)  # type: ignore[attr-defined]
+        return tuple(found)
+
+    mixed_fleet = Fleet(shuffled(fleet.hosts))
+    mixed = Observed(shuffled(replace(h, containers=shuffled(h.containers)) for h in observed.hosts))
+    assert replace(plan_of(stack, mixed_fleet, mixed, before), fleet=fleet) == plan
+
+
+@CASES
+@given(situations(), stacks())
+def test_what_is_kept_is_not_touched_and_what_goes_goes_once(
+    situation: tuple[Fleet, Stack, Observed], stack: Stack
+) -> None:
+    fleet, before, observed = situation
+    plan = plan_of(stack, fleet, observed, before)
+    kept = {(keep.host, keep.container) for keep in plan.keeps}
+    started = {(start.host, start.container) for start in plan.starts}
+    retired = Counter((retire.host, retire.container) for retire in plan.retires)
+    there = {(c.host, c.name) for c in observed.containers(APP)}
+    assert not kept & started
+    assert not kept & retired.keys()
+    assert not started & retired.keys()
+    assert set(retired.values()) <= {1}
+    assert there <= kept | started | retired.keys()
+    replaced = {start.replaces for start in plan.starts} - {""}
+    assert replaced <= {name for _, name in retired}
+
+
+@CASES
+@given(situations(), stacks(), st.booleans())
+def test_enough_replicas_work_at_every_step(
+    situation: tuple[Fleet, Stack, Observed], stack: Stack, rollback: bool
+) -> None:
+    fleet, before, observed = situation
+    plan = plan_of(stack, fleet, observed, before, rollback=rollback)
+    for service in stack.services:
+        if service.mode == "global":
+            continue
+        at_once = service.replicas if rollback else service.update.parallelism or service.replicas
+        spare = at_once if service.update.order == "stop-first" else 0
+        least = well_slots(observed, service) - spare
+        for _, state in walk(plan, observed):
+            assert well_slots(state, service) >= least
+
+
+@CASES
+@given(situations(), stacks())
+def test_the_load_balancer_never_has_fewer_servers_than_wanted(
+    situation: tuple[Fleet, Stack, Observed], stack: Stack
+) -> None:
+    fleet, before, observed = situation
+    plan = plan_of(stack, fleet, observed, before)
+    for service in stack.services:
+        old = before.service(service.name)
+        same_ports = old is not None and old.container.target_ports == service.container.target_ports
+        if service.mode == "global" or service.update.order == "stop-first" or not same_ports:
+            continue
+        least = min(served(observed, service), service.replicas)
+        for _, state in walk(plan, observed):
+            assert served(state, service) >= least
+
+
+@CASES
+@given(situations(), stacks())
+def test_what_never_served_is_not_switched_in_on_its_way_out(
+    situation: tuple[Fleet, Stack, Observed], stack: Stack
+) -> None:
+    fleet, before, observed = situation
+    balancers = [observed.host(host.name) for host in fleet.load_balancers]
+    serving = {server.name for host in balancers if host for server in host.servers}
+    assume(serving)
+    plan = plan_of(stack, fleet, observed, before)
+    stays = {start.container for start in plan.starts} | {keep.container for keep in plan.keeps}
+    for phase in plan.phases:
+        for backend in phase.backends or ():
+            assert {server.name for server in backend.servers} <= serving | stays
+
+
+@CASES
+@given(fleets(), stacks("a"), stacks("b"), st.data())
+def test_a_rollout_that_broke_off_is_taken_up_or_undone(
+    fleet: Fleet, before: Stack, stack: Stack, data: st.DataObject
+) -> None:
+    observed = deployed(before, fleet)
+    steps = [state for _, state in walk(plan_of(stack, fleet, observed, before), observed)]
+    assume(steps)
+    broken = data.draw(st.sampled_from(steps))
+    for goal, other in ((stack, before), (before, stack)):
+        after = applied(plan_of(goal, fleet, broken, other, rollback=goal is before), broken)
+        assert {c.spec for c in after.containers(APP)} == {
+            s.container.digest for s in goal.services if s.mode == "global" or s.replicas
+        }
+        assert plan_of(goal, fleet, after, goal).empty
+
+
+@CASES
+@given(fleets(), stacks("a"), stacks("b"))
+def test_replicas_are_spread_within_one_where_the_choice_is_free(
+    fleet: Fleet, before: Stack, stack: Stack
+) -> None:
+    first = deployed(before, fleet)
+    second = applied(plan_of(stack, fleet, first, before), first)
+    for observed, now in ((first, before), (second, stack)):
+        for service in now.services:
+            old = before.service(service.name)
+            kept = now is stack and old and old.container.digest == service.container.digest
+            if kept or service.container.mounts:
+                continue
+            counts = [
+                sum(c.host == host.name and c.service == service.name for c in observed.containers(APP))
+                for host in fleet.container_hosts
+            ]
+            assert max(counts) - min(counts) <= 1
+
+
+@CASES
+@given(situations(), stacks())
+def test_what_goes_after_its_successor_names_one_that_runs(
+    situation: tuple[Fleet, Stack, Observed], stack: Stack
+) -> None:
+    fleet, before, observed = situation
+    plan = plan_of(stack, fleet, observed, before)
+    running = {(keep.host, keep.container) for keep in plan.keeps}
+    for phase in plan.phases:
+        if isinstance(phase, StartPhase):
+            running |= {(start.host, start.container) for start in phase.starts}
+        else:
+            named = {(r.successor_host, r.successor) for r in phase.retires if r.successor}
+            assert named <= running
+
+
+@CASES
+@given(fleets(), stacks())
+def test_nothing_is_planned_twice_alike(fleet: Fleet, stack: Stack) -> None:
+    observed = nothing_on(fleet)
+    plan = plan_of(stack, fleet, observed)
+    assert plan == plan_of(stack, fleet, observed)
+    assert plan.pulls == tuple(sorted(set(plan.pulls), key=lambda pull: (pull.host, pull.image)))
