@@ -1,0 +1,334 @@
+"""The controller's settings: gitops.yaml, read strictly, with every error at once and its place."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from gitops.desired.problems import Problems, quoted
+from gitops.desired.units import seconds
+from gitops.desired.yaml import Node, read
+from gitops.errors import GitopsError, PermanentError, Where
+from gitops.source.address import check_ref, check_url
+from gitops.source.tree import split_path
+
+DEFAULT_STORE = "sqlite:////var/lib/gitops/gitops.db"
+DEFAULT_STATE_DIR = Path("/var/lib/gitops")
+
+APP_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_KINDS = {
+    "string_type": "a string",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "dict_type": "a mapping",
+    "mapping_type": "a mapping",
+}
+
+
+def _wrong(message: str, hint: str = "") -> PydanticCustomError:
+    """Make an error of a value; its text is data, not a template."""
+    return PydanticCustomError("gitops", "{message}", {"message": message, "hint": hint})
+
+
+def _duration(value: object) -> float:
+    """Return the seconds of a duration; a number without a unit is none."""
+    found = seconds(value) if isinstance(value, str) else None
+    if found is None:
+        raise _wrong("expected a duration", "such as 30s, 1m30s or 2h")
+    return found
+
+
+def _at_least(least_s: float, most_s: float) -> AfterValidator:
+    """Bound a duration."""
+
+    def check(value: float) -> float:
+        if not least_s <= value <= most_s:
+            raise _wrong(f"expected a duration from {least_s:g}s to {most_s:g}s")
+        return value
+
+    return AfterValidator(check)
+
+
+def _repo(value: str, info: ValidationInfo) -> str:
+    """Resolve a relative or `~` path against the file's folder, and refuse what Git is not given."""
+    is_path = ":" not in value and not value.startswith("-")
+    try:
+        if is_path and value:
+            folder: Path = (info.context or {}).get("folder", Path())
+            return check_url(str((folder / Path(value).expanduser()).resolve()))
+        return check_url(value)
+    except GitopsError as error:
+        raise _wrong(error.message, error.hint) from error
+
+
+def _ref(value: str | None) -> str | None:
+    """Refuse what is no name of a branch or tag."""
+    try:
+        return value if value is None else check_ref(value)
+    except GitopsError as error:
+        raise _wrong(error.message, error.hint) from error
+
+
+def _in_repo(value: str) -> str:
+    """Refuse a path that leads out of the repository; return it in its shortest form."""
+    try:
+        return "/".join(split_path(value))
+    except GitopsError as error:
+        raise _wrong(f"{error.message}: {value!r}") from error
+
+
+def _inventory(value: str) -> str:
+    """Keep an absolute path, else check one in the repository."""
+    if not value:
+        raise _wrong("the inventory is empty", "a path in the repository, or an absolute one")
+    path = Path(value).expanduser()
+    return str(path) if path.is_absolute() else _in_repo(value)
+
+
+def _word(value: str) -> str:
+    """Refuse what would not be a plain part of a file name."""
+    if not _WORD.fullmatch(value):
+        raise _wrong(f"{value!r} is not a name", "letters, digits, `.`, `_` and `-`")
+    return value
+
+
+def _unset_or_word(value: str) -> str:
+    return value and _word(value)
+
+
+Duration = Annotated[float, BeforeValidator(_duration)]
+InRepo = Annotated[str, AfterValidator(_in_repo)]
+Ref = Annotated[str | None, AfterValidator(_ref)]
+
+
+class _Strict(BaseModel):
+    """Unknown keys and wrong types are errors; what is read does not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class SourceSettings(_Strict):
+    """Where an application's desired state comes from."""
+
+    repo: Annotated[str, AfterValidator(_repo)]
+    """The address, as Git is given it; a path on this machine has become a `file://` address."""
+    branch: Ref = None
+    tag: Ref = None
+    path: InRepo = ""
+    """The folder of the Compose file in the repository; empty for its top."""
+
+    @model_validator(mode="after")
+    def _one_ref(self) -> SourceSettings:
+        if self.branch and self.tag:
+            raise _wrong("both `branch` and `tag` are set", "an application follows one of them")
+        return self
+
+    @property
+    def ref(self) -> str:
+        """The full name of what is followed; the branch `main` where nothing is said."""
+        return f"refs/tags/{self.tag}" if self.tag else f"refs/heads/{self.branch or 'main'}"
+
+
+class AppSettings(_Strict):
+    """One application."""
+
+    name: str
+    source: SourceSettings
+    inventory: Annotated[str, AfterValidator(_inventory)]
+    """A path in the repository, or an absolute one on this machine."""
+    env: Annotated[str, AfterValidator(_unset_or_word)] = ""
+    overlays: tuple[InRepo, ...] = ()
+    profiles: tuple[Annotated[str, AfterValidator(_word)], ...] = ()
+    poll: Annotated[Duration, _at_least(1, 86400)] = 30.0
+    """Seconds between two looks at the repository."""
+    sync: Literal["auto", "manual"] = "auto"
+    self_heal: bool = True
+    prune: bool = True
+    on_failure: Literal["rollback", "revert", "halt"] = "rollback"
+    timeout: Annotated[Duration, _at_least(10, 86400)] = 900.0
+    """Seconds that a whole deployment may take."""
+
+    @property
+    def inventory_in_repo(self) -> bool:
+        """Whether the inventory is part of the commit (and so no more trusted than that)."""
+        return not self.inventory.startswith("/")
+
+
+class Settings(_Strict):
+    """All of gitops.yaml."""
+
+    store: str = DEFAULT_STORE
+    apps: Mapping[str, AppSettings] = Field(default_factory=dict)
+
+    @property
+    def state_dir(self) -> Path:
+        """The folder of everything that the controller keeps: the one of the SQLite file."""
+        path = self.store.removeprefix("sqlite:///")
+        return Path(path).parent if path != self.store else DEFAULT_STATE_DIR
+
+    def app(self, name: str) -> AppSettings:
+        """Return the settings of one application.
+
+        Raises:
+            PermanentError: there is none of that name.
+        """
+        if name in self.apps:
+            return self.apps[name]
+        known = ", ".join(sorted(self.apps)) or "none yet"
+        raise PermanentError(
+            f"there is no application {name!r}", hint=_meant(name, self.apps) or f"known: {known}"
+        )
+
+
+def load(path: Path) -> Settings:
+    """Read gitops.yaml.
+
+    Args:
+        path: the file; relative paths in it are relative to its folder.
+
+    Raises:
+        InvalidInputError: all that is wrong with it, each with its line and column.
+        PermanentError: there is no such file, or it may not be read.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        hint = "name it with -c FILE; `gitops init` writes an example"
+        raise PermanentError(f"there is no configuration file {path}", hint=hint) from error
+    except OSError as error:
+        raise PermanentError(error.strerror or "it cannot be read", where=Where(file=str(path))) from error
+    problems = Problems()
+    document = read(content, str(path), problems)
+    settings = _validated(document, path.absolute().parent, problems) if document else None
+    problems.raise_if_any()
+    if settings is None:
+        raise PermanentError("it says nothing", where=Where(file=str(path)))
+    return settings
+
+
+def _validated(document: Node, folder: Path, problems: Problems) -> Settings | None:
+    """Return the settings that the document states, or report what is wrong with it."""
+    plain = _plain(document)
+    if isinstance(plain, dict):
+        plain["store"] = _store(document, folder, problems)
+        apps = plain.get("apps")
+        if isinstance(apps, dict):
+            _name_apps(document.entries["apps"], apps, problems)
+    try:
+        return Settings.model_validate(plain, context={"folder": folder})
+    except ValidationError as error:
+        for problem in error.errors(include_url=False):
+            _report(problem, document, problems)
+        return None
+
+
+def _name_apps(node: Node, apps: dict[str, Any], problems: Problems) -> None:
+    """Give each application its own name, and refuse names that are not plain."""
+    for name, app in apps.items():
+        if not APP_NAME.fullmatch(name):
+            hint = "a small letter, then up to 30 small letters, digits and `-`"
+            problems.report(
+                f"{quoted(name)} is not the name of an application", node.entries[name].place, hint
+            )
+        if isinstance(app, dict):
+            if "name" in app:
+                problems.report(
+                    "unknown key `name`", node.entries[name].entries["name"].place, "the key above is it"
+                )
+            app["name"] = name
+
+
+def _store(document: Node, folder: Path, problems: Problems) -> str:
+    """Return the store's address; a relative SQLite file is relative to the configuration's folder."""
+    node = document.entries.get("store")
+    if node is None:
+        return DEFAULT_STORE
+    value = node.value
+    if isinstance(value, str) and value.startswith("sqlite:///") and value != "sqlite:///":
+        return f"sqlite:///{folder / value.removeprefix('sqlite:///')}"
+    if isinstance(value, str) and re.match(r"postgresql(\+\w+)?://.", value):
+        return value
+    problems.report("expected the address of a store", node.where, f"such as {DEFAULT_STORE}")
+    return DEFAULT_STORE
+
+
+def _plain(node: Node) -> Any:
+    """Return a node as pydantic reads it."""
+    if isinstance(node.value, dict):
+        return {name: _plain(each) for name, each in node.value.items()}
+    if isinstance(node.value, tuple):
+        return tuple(_plain(each) for each in node.value)
+    return node.value
+
+
+def _report(problem: ErrorDetails, document: Node, problems: Problems) -> None:
+    """Report one of pydantic's errors in our words and at its place in the file."""
+    node, missing = _find(document, problem["loc"])
+    name = str(problem["loc"][-1]) if problem["loc"] else ""
+    context = problem.get("ctx", {})
+    match problem["type"]:
+        case "missing":
+            problems.report(f"{quoted(name)} is missing", node.place)
+        case "extra_forbidden":
+            known = _fields(problem["loc"][:-1])
+            hint = _meant(name, known) or f"known: {', '.join(known)}"
+            problems.report(f"unknown key {quoted(name)}", node.place, hint)
+        case "literal_error":
+            problems.report(f"{quoted(name)} is one of {context['expected']}", node.where)
+        case "gitops":
+            problems.report(str(context["message"]), node.where, str(context["hint"]))
+        case kind:
+            wanted = _KINDS.get(kind)
+            message = f"expected {wanted}, found {node.kind}" if wanted else problem["msg"]
+            problems.report(message, node.place if missing else node.where)
+
+
+def _find(document: Node, path: Sequence[int | str]) -> tuple[Node, bool]:
+    """Return the node at a path, or the last one on the way to it and True."""
+    node = document
+    for part in path:
+        if isinstance(part, int) and part < len(node.items):
+            node = node.items[part]
+        elif part in node.entries:
+            node = node.entries[str(part)]
+        else:
+            return node, True
+    return node, False
+
+
+def _fields(path: Sequence[int | str]) -> list[str]:
+    """Return the keys that are known at a path of the file."""
+    model: type[BaseModel] = Settings
+    for part in path:
+        if str(part) in model.model_fields:
+            kind: Any = model.model_fields[str(part)].annotation
+            model = next((each for each in (kind, *get_args(kind)) if _is_model(each)), model)
+    return sorted(set(model.model_fields) - {"name"})
+
+
+def _is_model(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _meant(name: str, known: Sequence[str] | Mapping[str, object]) -> str:
+    """Return a suggestion for a name that is not known, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean `{close[0]}`?" if close else ""

@@ -1,0 +1,183 @@
+"""gitops.yaml: what it means, and everything wrong with it at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gitops.config import DEFAULT_STATE_DIR, AppSettings, Settings, load
+from gitops.errors import InvalidInputError, PermanentError
+
+MINIMAL = """
+apps:
+  shop:
+    source: {repo: git@git.example.com:ops/shop.git}
+    inventory: inventory/prod
+"""
+
+
+def _load(folder: Path, text: str) -> Settings:
+    path = folder / "gitops.yaml"
+    path.write_text(text)
+    return load(path)
+
+
+def _problems(folder: Path, text: str) -> list[str]:
+    with pytest.raises(InvalidInputError) as refused:
+        _load(folder, text)
+    return [str(problem).removeprefix(f"{folder}/gitops.yaml:") for problem in refused.value.problems]
+
+
+def test_the_defaults_are_those_of_the_documentation(tmp_path: Path) -> None:
+    settings = _load(tmp_path, MINIMAL)
+    assert settings.store == "sqlite:////var/lib/gitops/gitops.db"
+    assert settings.state_dir == Path("/var/lib/gitops")
+    app = settings.app("shop")
+    assert app == AppSettings(name="shop", source=app.source, inventory="inventory/prod")
+    assert app.source.ref == "refs/heads/main"
+    assert (app.poll, app.timeout) == (30, 900)
+    assert (app.sync, app.self_heal, app.prune, app.on_failure) == ("auto", True, True, "rollback")
+    assert app.inventory_in_repo
+
+
+def test_every_key_is_read(tmp_path: Path) -> None:
+    settings = _load(
+        tmp_path,
+        """
+store: sqlite:////srv/state/gitops.db
+apps:
+  shop:
+    source: {repo: https://git.example.com/shop.git, tag: v1, path: ./deploy/}
+    inventory: /etc/ansible/hosts
+    env: prod
+    overlays: [compose.extra.yaml]
+    profiles: [debug]
+    poll: 1m30s
+    sync: manual
+    self_heal: false
+    prune: false
+    on_failure: revert
+    timeout: 1h
+""",
+    )
+    app = settings.app("shop")
+    assert settings.state_dir == Path("/srv/state")
+    assert (app.source.ref, app.source.path) == ("refs/tags/v1", "deploy")
+    assert (app.inventory, app.inventory_in_repo) == ("/etc/ansible/hosts", False)
+    assert (app.env, app.overlays, app.profiles) == ("prod", ("compose.extra.yaml",), ("debug",))
+    assert (app.poll, app.timeout) == (90, 3600)
+    assert (app.sync, app.self_heal, app.prune, app.on_failure) == ("manual", False, False, "revert")
+
+
+def test_relative_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    settings = _load(
+        tmp_path / "etc",
+        """
+store: sqlite:///state/gitops.db
+apps:
+  shop: {source: {repo: ../git/shop.git, branch: next}, inventory: inventory}
+""",
+    )
+    assert settings.app("shop").source.repo == f"file://{tmp_path}/git/shop.git"
+    assert settings.app("shop").source.ref == "refs/heads/next"
+    assert settings.state_dir == tmp_path / "etc" / "state"
+
+
+def test_a_store_elsewhere_leaves_the_state_at_its_usual_place(tmp_path: Path) -> None:
+    settings = _load(tmp_path, f"store: postgresql+psycopg://db.example.com/gitops{MINIMAL}")
+    assert settings.state_dir == DEFAULT_STATE_DIR
+
+
+def test_no_application_yet_is_no_error(tmp_path: Path) -> None:
+    assert dict(_load(tmp_path, "apps: {}").apps) == {}
+
+
+def test_everything_wrong_is_said_at_once_with_its_place(tmp_path: Path) -> None:
+    text = """\
+stor: sqlite:////x
+store: mysql://db
+apps:
+  Shop:
+    source: {repo: "ext::sh -c x", branch: -x, pth: deploy}
+    name: other
+    poll: 30
+    sync: automatic
+    self_heal: yes
+    overlays: compose.prod.yaml
+    profiles: ["{hint} {0}"]
+    timout: 1m
+  blog: []
+  wiki:
+    source: {repo: "https://ann:hunter2@git.example.com/wiki.git"}
+    inventory: ../inventory
+    timeout: 1s
+  docs:
+    source: {repo: /srv/docs.git, branch: main, tag: v1}
+    inventory: ""
+"""
+    found = _problems(tmp_path, text)
+    assert found == [
+        "1:1: unknown key `stor` (did you mean `store`?)",
+        "2:8: expected the address of a store (such as sqlite:////var/lib/gitops/gitops.db)",
+        (
+            "4:3: `Shop` is not the name of an application"
+            " (a small letter, then up to 30 small letters, digits and `-`)"
+        ),
+        "4:3: `inventory` is missing",
+        (
+            "5:20: the repository address has a space or a control character"
+            " (use https://HOST/PATH, ssh://USER@HOST/PATH, USER@HOST:PATH, git://HOST/PATH or /PATH)"
+        ),
+        "5:44: '-x' is not the name of a branch or tag (such as main or v1.4)",
+        "5:48: unknown key `pth` (did you mean `path`?)",
+        "6:5: unknown key `name` (the key above is it)",
+        "7:11: expected a duration (such as 30s, 1m30s or 2h)",
+        "8:11: `sync` is one of 'auto' or 'manual'",
+        "9:16: expected true or false, found a string",
+        "10:15: expected a list, found a string",
+        "11:16: '{hint} {0}' is not a name (letters, digits, `.`, `_` and `-`)",
+        "12:5: unknown key `timout` (did you mean `timeout`?)",
+        "13:9: expected a mapping, found a list",
+        (
+            "15:20: the repository address has a password in it"
+            " (use an SSH key or a Git credential helper, and take the password out)"
+        ),
+        "16:16: a path with `..` may lead out of the repository: '../inventory'",
+        "17:14: expected a duration from 10s to 86400s",
+        "19:13: both `branch` and `tag` are set (an application follows one of them)",
+        "20:16: the inventory is empty (a path in the repository, or an absolute one)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "1:1: the file is empty"),
+        ("- a", "1:1: expected a mapping, found a list"),
+        ("apps: 1", "1:7: expected a mapping, found a number"),
+        ("apps:\n\tshop: 1", "2:1: not valid YAML"),
+        ("apps: {}\napps: {}", "2:1: duplicate key `apps`"),
+        ("apps: {1: {}}", "1:8: a key must be a string"),
+        ("[" * 100_000, "nested deeper"),
+        ("store: [sqlite:///x]", "1:8: expected the address of a store"),
+    ],
+)
+def test_what_is_no_configuration_at_all_is_one_clear_error(tmp_path: Path, text: str, told: str) -> None:
+    assert told in _problems(tmp_path, text)[0]
+
+
+def test_an_unknown_application_is_said_with_a_suggestion(tmp_path: Path) -> None:
+    settings = _load(tmp_path, MINIMAL)
+    with pytest.raises(PermanentError, match="did you mean `shop`"):
+        settings.app("shp")
+    with pytest.raises(PermanentError, match="known: shop"):
+        settings.app("other")
+
+
+def test_a_file_that_is_not_there_or_not_readable_is_said(tmp_path: Path) -> None:
+    with pytest.raises(PermanentError, match="there is no configuration file"):
+        load(tmp_path / "nope.yaml")
+    with pytest.raises(PermanentError, match="Is a directory"):
+        load(tmp_path)
