@@ -1,0 +1,127 @@
+"""A lab fleet for tests: brought up once a session, taken down however the session ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gitops.lab.system import start_time
+
+FOLDERS = Path("/tmp/gitops-lab-tests")  # short: paths of Unix sockets have 107 bytes
+_UP_SECONDS = 900  # with the installation of missing packages
+_COMMAND_SECONDS = 180
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A running lab.
+
+    Attributes:
+        folder: its `--dir`.
+        data: what `gitops lab up -o json` printed.
+    """
+
+    folder: Path
+    data: dict[str, Any]
+
+    def run(self, command: str, *arguments: str, check: bool = True) -> str:
+        """Runs `gitops lab COMMAND --dir FOLDER ARGUMENTS...`; returns its standard output without the last line break."""
+        done = lab_command(command, "--dir", str(self.folder), *arguments)
+        if check and done.returncode != 0:
+            raise AssertionError(f"gitops lab {command} {arguments}: {done.returncode}\n{done.stdout}{done.stderr}")
+        return done.stdout.rstrip("\n")
+
+    def on(self, host: str, *command: str, check: bool = True) -> str:
+        """Runs a command as root on a host; returns its standard output without the last line break."""
+        return self.run("exec", host, "--", *command, check=check)
+
+    def ssh(self, host: str, command: str, *, user: str = "deploy") -> subprocess.CompletedProcess[str]:
+        """Runs a shell command over SSH, with the lab's key and known hosts."""
+        options = ("-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-o", "IdentitiesOnly=yes", "-F", "/dev/null")
+        known = f"UserKnownHostsFile={self.data['known_hosts']}"
+        return subprocess.run(
+            ["ssh", *options, "-o", known, "-i", self.data["ssh_key"], f"{user}@{self.address(host)}", command],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def address(self, host: str) -> str:
+        """The address of a host or an edge."""
+        return next(
+            str(member["address"])
+            for member in [*self.data["hosts"], *self.data["edges"]]
+            if member["name"] == host
+        )
+
+    @property
+    def registry(self) -> str:
+        """The registry as image references name it."""
+        return str(self.data["registry"])
+
+
+def lab_command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs one lab command."""
+    return subprocess.run(
+        [sys.executable, "-m", "gitops.lab", *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=_UP_SECONDS if arguments[0] == "up" else _COMMAND_SECONDS,
+    )
+
+
+@contextmanager
+def running_lab(name: str, *, hosts: int, podman: int = 0, edges: int = 1) -> Iterator[Lab]:
+    """A lab of that shape; `name` tells labs of this process apart.
+
+    A SIGTERM to the test run becomes an orderly end, so that the lab goes down with it.
+    What an earlier run left that was killed outright is cleared here.
+    """
+    clear_leftovers()
+    folder = FOLDERS / f"{os.getpid()}-{start_time(os.getpid())}-{name}"
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        shape = ("--hosts", str(hosts), "--podman", str(podman), "--edges", str(edges))
+        done = lab_command("up", "--dir", str(folder), *shape, "-o", "json")
+        if done.returncode != 0:
+            raise RuntimeError(f"the lab did not come up: {done.stderr}{_boot_logs(folder)}")
+        yield Lab(folder, json.loads(done.stdout))
+    finally:
+        _take_down([folder])
+        signal.signal(signal.SIGTERM, previous)
+
+
+def clear_leftovers() -> None:
+    """Takes down the labs of test runs that are no more."""
+    found = list(FOLDERS.iterdir()) if FOLDERS.is_dir() else []
+    _take_down([folder for folder in found if not _owner_lives(folder)])
+
+
+def _owner_lives(folder: Path) -> bool:
+    pid, started, _ = folder.name.split("-", 2)
+    return start_time(int(pid)) == int(started)
+
+
+def _take_down(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        done = lab_command("down", "--dir", str(folder))
+        if done.returncode != 0:
+            raise RuntimeError(f"the lab in {folder} did not go down: {done.stderr}")
+        shutil.rmtree(folder, ignore_errors=True)  # what `up` had not begun to fill
+    if FOLDERS.is_dir() and not any(FOLDERS.iterdir()):
+        FOLDERS.rmdir()
+
+
+def _boot_logs(folder: Path) -> str:
+    return "".join(f"\n{log}:\n{log.read_text()[-2000:]}" for log in sorted(folder.glob("hosts/*/boot.log")))
