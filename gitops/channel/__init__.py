@@ -1,1 +1,23 @@
-"""The channel: one SSH connection a host that carries the engine, HAProxy and the host's lock."""
+"""The channel: one connection a host that carries its engine, HAProxy and lock. Standard library only."""
+
+from gitops.channel.channel import Channel, HostLike, close_channels, open_channels
+from gitops.channel.engine import Engine
+from gitops.channel.facts import Facts
+from gitops.channel.folder import controller_env, own_folder
+from gitops.channel.lock import Lock
+from gitops.channel.proxy import Proxy
+from gitops.channel.transport import Completed
+
+__all__ = [
+    "Channel",
+    "Completed",
+    "Engine",
+    "Facts",
+    "HostLike",
+    "Lock",
+    "Proxy",
+    "close_channels",
+    "controller_env",
+    "open_channels",
+    "own_folder",
+]

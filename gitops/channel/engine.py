@@ -35,17 +35,14 @@ class Engine:
     connection raises.
     """
 
-    def __init__(self, connect: Connect, *, api: str = API, podman: bool | None = None) -> None:
+    def __init__(self, connect: Connect) -> None:
         """Nothing is opened before the first call.
 
         Args:
             connect: opens a connection to the engine's socket; its argument is the timeout in seconds.
-            api: the version of the API to speak.
-            podman: whether it is Podman; None asks the engine when it matters.
         """
         self._http = Http(connect)
-        self._base = f"/v{api}"
-        self._podman = podman
+        self._about: Json | None = None
 
     def close(self) -> None:
         """Closes idle connections."""
@@ -54,13 +51,14 @@ class Engine:
     @property
     def podman(self) -> bool:
         """Whether it is Podman, which differs from Docker in places."""
-        if self._podman is None:
-            self._podman = is_podman(self.version())
-        return self._podman
+        return any(part.get("Name") == "Podman Engine" for part in self.version().get("Components") or [])
 
     def version(self) -> Json:
-        """Name, version and API versions. Asked without a version, so that any engine answers."""
-        return dict(self._http.call("GET", "/version", timeout_s=TIMEOUT_S))
+        """Name, version and API versions, as the engine said when it was first asked."""
+        if self._about is None:
+            # Without a version in the path, so that any engine answers.
+            self._about = dict(self._http.call("GET", "/version", timeout_s=TIMEOUT_S))
+        return self._about
 
     def info(self) -> Json:
         """Capacity, drivers and settings."""
@@ -230,7 +228,7 @@ class Engine:
     # --- calls ---
 
     def _path(self, path: str, query: Mapping[str, str] | None = None) -> str:
-        return self._base + path + (f"?{urlencode(query)}" if query else "")
+        return f"/v{_api(self.version())}" + path + (f"?{urlencode(query)}" if query else "")
 
     def _get(self, path: str, query: Mapping[str, str] | None = None, *, timeout_s: float = TIMEOUT_S) -> Any:
         return self._http.call("GET", self._path(path, query), timeout_s=timeout_s)
@@ -267,15 +265,16 @@ class Lines(Generic[T]):
         self._stream.close()
 
 
-def is_podman(version: Json) -> bool:
-    """Whether an answer of `Engine.version` is Podman's."""
-    return any(part.get("Name") == "Podman Engine" for part in version.get("Components") or [])
-
-
 def with_tag(reference: str) -> str:
     """The reference with `:latest` where it has neither tag nor digest: else Docker pulls every tag."""
     last = reference.rpartition("/")[2]
     return reference if ":" in last or "@" in last else f"{reference}:latest"
+
+
+def _api(version: Json) -> str:
+    """The API version to speak: ours, unless the engine has left it behind."""
+    lowest = str(version.get("MinAPIVersion") or API)
+    return max(API, lowest, key=lambda text: [int(part) for part in text.split(".")])
 
 
 def _name(name: str) -> str:

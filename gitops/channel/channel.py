@@ -1,0 +1,442 @@
+"""A channel: everything that a controller does to a host goes through one of these."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from gitops.channel import hold, ssh
+from gitops.channel.engine import Engine
+from gitops.channel.facts import Facts, Settings, Socket, load_facts, parse, probe
+from gitops.channel.failures import HostSetupError, UnreachableError
+from gitops.channel.folder import VARIABLE, end_folder
+from gitops.channel.local import LocalTransport
+from gitops.channel.lock import Lock, held_elsewhere, lost, owner, read_record, take, take_over
+from gitops.channel.proxy import Proxy
+from gitops.channel.ssh import SshTransport
+from gitops.channel.transport import Completed, Transport, shell
+from gitops.errors import PermanentError, Where
+
+T = TypeVar("T")
+
+CONNECT_S = 30.0
+RUN_S = 30.0
+ENGINE, STATS, MASTER = ".e", ".s", ".m"  # what is appended to the control path
+
+WRITE = r"""
+set -e
+path=$1 mode=$2 size=$3 new=$1.$$.new
+trap 'rm -f "$new"' EXIT
+mkdir -p "$(dirname "$path")"
+(umask 077; cat > "$new")
+[ "$(wc -c < "$new")" -eq "$size" ] || { echo 'the connection broke in the middle of a file' >&2; exit 1; }
+chmod "$mode" "$new"
+if cmp -s "$new" "$path"; then chmod "$mode" "$path"; echo same; else mv -f "$new" "$path"; echo changed; fi
+"""
+READ = '[ -e "$1" ] || exit 44; exec cat "$1"'
+ABSENT = 44
+
+
+class HostLike(Protocol):
+    """A host of the inventory."""
+
+    @property
+    def name(self) -> str:
+        """Its inventory name."""
+        ...
+
+    @property
+    def variables(self) -> Iterable[tuple[str, Any]]:
+        """Its connection variables, templates resolved."""
+        ...
+
+
+class Channel:
+    """The way to one host: commands, files, the engine, HAProxy, the lock. Safe to use from several threads.
+
+    It connects when first used, and again when its connection has ended, except
+    under the host's lock: whoever lost the lock may not act.
+    """
+
+    def __init__(self, name: str, transport: Transport, settings: Settings) -> None:
+        """Nothing is opened. Use `open_channels` or `Channel.from_connection`.
+
+        Args:
+            name: the host's inventory name.
+            transport: how it is reached.
+            settings: what the inventory says beyond that.
+        """
+        self.name = name
+        self._transport = transport
+        self._settings = settings
+        self._mutex = threading.RLock()
+        self._facts: Facts | None = None
+        self._engine: Engine | None = None
+
+    @classmethod
+    def from_connection(
+        cls, connection: Any, *, variables: Mapping[str, Any] | None = None, need_lock: bool = True
+    ) -> Channel:
+        """The channel of a playbook's task, from its connection plugin object.
+
+        Args:
+            connection: `self._connection` of an action plugin.
+            variables: `task_vars`, for `inventory_hostname` and the `gitops_*` settings.
+            need_lock: whether to insist that this playbook holds the host's lock.
+
+        Raises:
+            PermanentError: a connection that is neither ssh nor local.
+            LockHeldError: another process of this machine holds the lock.
+            LockLostError: `need_lock`, and this playbook does not hold it.
+        """
+        values = variables or {}
+        name = str(values.get("inventory_hostname") or ssh.address(connection))
+        channel = cls(
+            name, _transport(name, connection, _records()), _settings(values, connection.become is not None)
+        )
+        record = read_record(channel._transport.record)
+        if record is not None and record.alive and not record.ours:
+            raise held_elsewhere(record, name)
+        if need_lock and (record is None or not record.ours):
+            raise lost(name)
+        return channel
+
+    # --- the connection ---
+
+    @property
+    def facts(self) -> Facts:
+        """What the host is; connects if need be."""
+        with self._mutex:
+            return self._facts or self.connect()
+
+    def connect(self) -> Facts:
+        """Connects, unless a connection stands, and learns what the host is.
+
+        Raises:
+            UnreachableError: the host does not answer.
+            HostKeyError: its key is unknown or has changed.
+            AuthenticationError: it refused the user.
+            LockLostError: the connection ended under the lock.
+        """
+        with self._mutex:
+            saved = self._saved()
+            if saved is not None:
+                self._facts = saved
+                return saved
+            if self.fenced:
+                raise lost(self.name)
+            self._forget()
+            script, args = probe(self._settings)
+            done = self._transport.start(shell(script, args), CONNECT_S)
+            if done.code != 0:
+                raise HostSetupError(f"the host's shell failed: {done.words}", where=Where(host=self.name))
+            found = parse(done.stdout.decode(errors="replace"))
+            for suffix, place in ((ENGINE, found.engine), (STATS, found.stats), (MASTER, found.master)):
+                if place.path and place.direct:
+                    self._transport.forward(suffix, place.path)
+            if isinstance(self._transport, SshTransport):
+                _save(self._facts_path, found)
+            self._facts = found
+            return found
+
+    def refresh(self) -> Facts:
+        """Learns again what the host is, as after an engine or HAProxy was started there."""
+        with self._mutex:
+            if not self.fenced:
+                self._facts_path.unlink(missing_ok=True)
+                self._facts = None
+            return self.connect()
+
+    @property
+    def fenced(self) -> bool:
+        """Whether this process or an ancestor holds or has lost the host's lock: then nothing reconnects."""
+        record = read_record(self._transport.record)
+        return record is not None and record.ours
+
+    def close(self) -> None:
+        """Ends the connection and whatever goes over it."""
+        with self._mutex:
+            self._forget()
+            self._facts_path.unlink(missing_ok=True)
+            self._transport.close()
+
+    # --- commands and files ---
+
+    def run(
+        self,
+        script: str | Sequence[str],
+        *,
+        args: Sequence[str] = (),
+        stdin: bytes = b"",
+        timeout_s: float = RUN_S,
+        become: bool | None = None,
+    ) -> Completed:
+        """Runs a POSIX shell script, or a program with its arguments, on the host.
+
+        Args:
+            script: the script, or a list of words that no shell interprets.
+            args: the script's `$1`, `$2` and so on.
+            stdin: its standard input.
+            timeout_s: seconds until it must have ended.
+            become: whether by sudo; None as the inventory says.
+
+        Returns:
+            Exit code and output, also of a command that failed.
+        """
+        text = script if isinstance(script, str) else f"exec {shlex.join(script)}"
+        command = shell(text, args, sudo=self._settings.become if become is None else become)
+        return self._again(lambda: self._transport.run(command, stdin, timeout_s))
+
+    def write(self, path: str, content: bytes, *, mode: str = "0644", become: bool | None = None) -> bool:
+        """Writes a file atomically, its folder too; whether it changed.
+
+        Raises:
+            HostSetupError: the host refuses.
+        """
+        done = self.run(WRITE, args=(path, mode, str(len(content))), stdin=content, become=become)
+        if done.code != 0:
+            raise HostSetupError(f"cannot write {path}: {done.words}", where=Where(host=self.name))
+        return done.stdout.strip() == b"changed"
+
+    def read(self, path: str, *, become: bool | None = None) -> bytes | None:
+        """A file's content, or None where there is none.
+
+        Raises:
+            HostSetupError: the host refuses.
+        """
+        done = self.run(READ, args=(path,), become=become)
+        if done.code == ABSENT:
+            return None
+        if done.code != 0:
+            raise HostSetupError(f"cannot read {path}: {done.words}", where=Where(host=self.name))
+        return done.stdout
+
+    def pipe(self, script: str, *, args: Sequence[str] = (), timeout_s: float = RUN_S) -> socket.socket:
+        """A socket that is a script's standard input and output; closing it ends both."""
+        command = shell(script, args, sudo=self._settings.become)
+        return self._again(lambda: self._transport.pipe(command, timeout_s))
+
+    # --- the engine and HAProxy ---
+
+    def engine(self) -> Engine:
+        """The host's container engine.
+
+        Raises:
+            HostSetupError: it has none, or the user may not use it.
+        """
+        with self._mutex:
+            if self._engine is None:
+                if not self.facts.engine.path:
+                    raise HostSetupError(
+                        "no container engine was found",
+                        hint="start docker or podman, run gitops bootstrap, or set gitops_engine_socket",
+                        where=Where(host=self.name),
+                    )
+                connect = partial(self._dial, ENGINE, lambda known: known.engine)
+                self._engine = Engine(connect)
+            return self._engine
+
+    def proxy(self) -> Proxy:
+        """The host's HAProxy."""
+        stats = partial(self._dial, STATS, lambda known: known.stats)
+        master = partial(self._dial, MASTER, lambda known: known.master)
+        return Proxy(stats, master)
+
+    def _dial(self, suffix: str, which: Callable[[Facts], Socket], timeout_s: float) -> socket.socket:
+        place = which(self.facts)
+        if not place.path:
+            raise HostSetupError(
+                "no socket of HAProxy was found" if suffix != ENGINE else "no container engine was found",
+                hint="run gitops bootstrap, or set gitops_haproxy_socket and gitops_haproxy_master",
+                where=Where(host=self.name),
+            )
+        if place.direct:
+            return self._again(lambda: self._transport.dial(suffix, place.path, timeout_s))
+        if not self._settings.become:
+            raise HostSetupError(
+                f"the user {self.facts.user} may not open {place.path}",
+                hint="run gitops bootstrap, which adds the user to the socket's group, or set ansible_become",
+                where=Where(host=self.name),
+            )
+        command = shell(f"exec {_stdio(self.facts.programs, place.path, engine=suffix == ENGINE)}", sudo=True)
+        return self._again(lambda: self._transport.pipe(command, timeout_s))
+
+    # --- the lock ---
+
+    def lock(self, name: str) -> Lock:
+        """Takes the host's lock for this process and everything that it starts.
+
+        Args:
+            name: who takes it, shown to whoever is refused.
+
+        Raises:
+            LockHeldError: naming who holds it and since when.
+            HostSetupError: the host lacks the folder or flock.
+        """
+        with self._mutex:
+            self._ready_to_lock()
+            is_ssh = isinstance(self._transport, SshTransport)
+            sudo = self._settings.become
+            return take(self._transport, self.name, owner(name), os.getpid(), ssh=is_ssh, sudo=sudo)
+
+    def lock_for(self, process: int, name: str) -> bool:
+        """Takes the host's lock for another process, which this one is a worker of, until that one ends.
+
+        Returns:
+            Whether it was taken: False where an ancestor of this process holds it already.
+
+        Raises:
+            LockHeldError: naming who holds it and since when.
+            HostSetupError: the host lacks the folder or flock.
+        """
+        record = read_record(self._transport.record)
+        if record is not None and record.ours:
+            return False
+        with self._mutex:
+            self._ready_to_lock()
+            is_ssh = isinstance(self._transport, SshTransport)
+            path = (
+                self._transport.record.removesuffix(".lock")
+                if is_ssh
+                else str(Path(self._transport.record).parent)
+            )
+            kind = "ssh" if is_ssh else "local"
+            hold.start(self.name, kind, path, owner(name), process, sudo=self._settings.become)
+            return True
+
+    def take_over(self) -> None:
+        """Ends the connection of whoever holds the host's lock, and with it the lock and every means to act.
+
+        Raises:
+            LockHeldError: it could not be ended.
+        """
+        self._again(lambda: take_over(self._transport, self.name, sudo=self._settings.become))
+
+    def _ready_to_lock(self) -> None:
+        """A connection that stands, and no record in the way but one of a process that has died."""
+        record = read_record(self._transport.record)
+        if record is not None and record.alive:
+            if not record.ours or self._transport.standing():
+                raise held_elsewhere(record, self.name)
+            Path(self._transport.record).unlink(missing_ok=True)  # our own, lost: this is the way back
+        self.connect()
+
+    # --- inside ---
+
+    def _again(self, action: Callable[[], T]) -> T:
+        """Runs an action; where the connection has ended, connects once more and repeats it."""
+        _ = self.facts
+        try:
+            return action()
+        except UnreachableError:
+            if self._transport.standing():
+                raise
+        with self._mutex:
+            if not self._transport.standing():
+                self._facts = None
+                self.connect()
+        return action()
+
+    def _saved(self) -> Facts | None:
+        """The facts that whoever made the standing connection wrote down."""
+        if not self._transport.standing():
+            return None
+        if self._facts is not None:
+            return self._facts
+        if not isinstance(self._transport, SshTransport):
+            return None
+        try:
+            return load_facts(self._facts_path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    @property
+    def _facts_path(self) -> Path:
+        return Path(self._transport.record).with_suffix(".facts")
+
+    def _forget(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
+        self._engine = self._facts = None
+
+
+def open_channels(hosts: Iterable[HostLike], folder: Path) -> dict[str, Channel]:
+    """A channel to each host by name, over Ansible's own connection plugins. Nothing is connected yet.
+
+    Args:
+        hosts: with the inventory's connection variables.
+        folder: of this controller: see `own_folder`.
+
+    Raises:
+        PermanentError: a host's connection is neither ssh nor local.
+    """
+    channels = {}
+    for host in hosts:
+        values = dict(host.variables)
+        connection = ssh.plugin(host.name, values, folder)
+        become = str(values.get("ansible_become", "")).lower() in {"true", "yes", "on", "1"}
+        channels[host.name] = Channel(
+            host.name, _transport(host.name, connection, folder), _settings(values, become)
+        )
+    return channels
+
+
+def close_channels(channels: Iterable[Channel], folder: Path) -> None:
+    """Ends the channels and everything else in the controller's folder."""
+    for channel in channels:
+        channel.close()
+    end_folder(folder)
+
+
+def _transport(name: str, connection: Any, folder: Path) -> Transport:
+    if connection.transport == "local":
+        return LocalTransport(folder)
+    if connection.transport == "ssh":
+        return SshTransport(name, ssh.control_path(connection), partial(ssh.call, connection))
+    raise PermanentError(
+        f"the connection {connection.transport!r} is not supported",
+        hint="set ansible_connection to ssh or local",
+        where=Where(host=name),
+    )
+
+
+def _settings(values: Mapping[str, Any], become: bool) -> Settings:
+    method = str(values.get("ansible_become_method", "sudo"))
+    user = str(values.get("ansible_become_user", "root"))
+    if become and (method.rpartition(".")[2] != "sudo" or user != "root"):
+        raise PermanentError(
+            f"becoming {user} by {method} is not supported", hint="use sudo without a password, to root"
+        )
+    return Settings(
+        become=become,
+        engine_socket=str(values.get("gitops_engine_socket", "")),
+        stats_socket=str(values.get("gitops_haproxy_socket", "")),
+        master_socket=str(values.get("gitops_haproxy_master", "")),
+    )
+
+
+def _records() -> Path:
+    """Where a playbook's local records lie: the controller's folder, else beside Ansible's sockets."""
+    return Path(os.environ.get(VARIABLE) or Path.home() / ".ansible" / "cp")
+
+
+def _stdio(programs: Sequence[str], path: str, *, engine: bool) -> str:
+    """The command that joins its standard input and output to a socket."""
+    quoted = shlex.quote(path)
+    if engine and "podman" in path and "podman" in programs:
+        return f"podman --url unix://{quoted} system dial-stdio"
+    if engine and "docker" in programs:
+        return f"docker --host unix://{quoted} system dial-stdio"
+    return f"socat -t 3600 STDIO UNIX-CONNECT:{quoted}"
+
+
+def _save(path: Path, found: Facts) -> None:
+    new = path.with_suffix(".facts.new")
+    new.write_text(found.dump(), encoding="utf-8")
+    new.replace(path)

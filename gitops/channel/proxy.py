@@ -1,0 +1,195 @@
+"""HAProxy's runtime: its stats socket (level admin) and the socket of its master process."""
+
+from __future__ import annotations
+
+import csv
+import re
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from gitops.channel.failures import ChannelTimeoutError, ProxyError, UnreachableError
+
+Connect = Callable[[float], socket.socket]
+"""Opens a connection; its argument is the timeout in seconds."""
+
+TIMEOUT_S = 10.0
+POLL_S = 0.02
+FORBIDDEN = re.compile(r"[\n\r;\x00]")  # would begin a second command
+NAME = re.compile(r"[A-Za-z0-9_.:-]+/[A-Za-z0-9_.:-]+")
+
+
+@dataclass(frozen=True)
+class Stat:
+    """One line of `show stat`: a frontend, a backend or a server."""
+
+    proxy: str
+    name: str  # FRONTEND, BACKEND, or the server's
+    address: str
+    status: str
+    check: str
+    sessions: int  # current
+    queued: int
+    requests: int  # total
+    errors_5xx: int  # total
+
+    @property
+    def server(self) -> bool:
+        """Whether it is a server."""
+        return self.name not in {"FRONTEND", "BACKEND"}
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process of `show proc`."""
+
+    pid: int
+    kind: str  # master, worker
+    reloads: int
+    old: bool  # left over from before a reload
+
+
+class Proxy:
+    """One HAProxy. Each command is a connection of its own."""
+
+    def __init__(self, stats: Connect, master: Connect) -> None:
+        """Nothing is opened.
+
+        Args:
+            stats: opens the stats socket.
+            master: opens the master's socket.
+        """
+        self._stats = stats
+        self._master = master
+
+    def command(self, text: str, *, timeout_s: float = TIMEOUT_S) -> str:
+        """One command at the stats socket, and HAProxy's answer without the white space around it."""
+        return _ask(self._stats, text, timeout_s)
+
+    def stats(self) -> list[Stat]:
+        """Every frontend, backend and server."""
+        answer = self.command("show stat")
+        rows = csv.DictReader(answer.removeprefix("# ").splitlines())
+        return [_stat(row) for row in rows]
+
+    def info(self) -> dict[str, str]:
+        """`show info`: version, uptime, process id and so on."""
+        return dict(line.split(": ", 1) for line in self.command("show info").splitlines() if ": " in line)
+
+    def servers(self, backend: str) -> list[str]:
+        """The names of a backend's servers as HAProxy has them now."""
+        lines = self.command(f"show servers state {backend}").splitlines()
+        # "1", "# be_id be_name srv_id srv_name ...", then a line a server
+        return [line.split()[3] for line in lines[2:] if line.strip()]
+
+    def add_server(self, backend: str, server: str, options: str) -> None:
+        """Adds a server and puts it in service; `options` as in a server line: address first."""
+        place = _place(backend, server)
+        self._expect(f"add server {place} {options}", "New server registered.")
+        if " check" in f" {options}":
+            self._expect(f"enable health {place}")
+        self._expect(f"enable server {place}")
+
+    def delete_server(self, backend: str, server: str) -> None:
+        """Removes a server that has no session left; it is put in maintenance first."""
+        place = _place(backend, server)
+        self._expect(f"set server {place} state maint")
+        self._expect(f"del server {place}", "Server deleted.")
+
+    def set_state(self, backend: str, server: str, state: Literal["ready", "drain", "maint"]) -> None:
+        """Changes a server's administrative state."""
+        self._expect(f"set server {_place(backend, server)} state {state}")
+
+    def set_weight(self, backend: str, server: str, weight: str) -> None:
+        """Changes a server's weight: a number, or a share of its first one such as `50%`."""
+        self._expect(f"set weight {_place(backend, server)} {weight}")
+
+    def processes(self) -> list[Process]:
+        """The master and its workers, old ones too."""
+        found = []
+        old = False
+        for line in _ask(self._master, "show proc", TIMEOUT_S).splitlines():
+            if line.startswith("#"):
+                old = old or "old workers" in line
+                continue
+            words = line.split()
+            if len(words) >= 3 and words[0].isdigit() and words[1] in {"master", "worker"}:  # noqa: PLR2004 - pid, kind, reloads
+                found.append(Process(int(words[0]), words[1], int(words[2]), old))
+        return found
+
+    def reload(self, *, timeout_s: float = 30.0) -> None:
+        """Makes the master read its file again, and waits until a new worker answers.
+
+        Raises:
+            ProxyError: the master kept the old worker: its file is not valid.
+            ChannelTimeoutError: no new worker in time.
+        """
+        before = self._workers()
+        deadline = time.monotonic() + timeout_s
+        _ask(self._master, "reload", timeout_s, silence_is_fine=True)
+        while True:
+            try:
+                after = self._workers()
+                # The answer of the stats socket says which worker took it over.
+                if after and not after & before and int(self.info()["Pid"]) in after:
+                    return
+            except (UnreachableError, ProxyError, KeyError):
+                pass  # the master executes itself anew: its sockets are away for a moment
+            if time.monotonic() > deadline:
+                raise ChannelTimeoutError("HAProxy did not start a new worker in time", hint="read its log")
+            time.sleep(POLL_S)
+
+    def _workers(self) -> set[int]:
+        return {process.pid for process in self.processes() if process.kind == "worker" and not process.old}
+
+    def _expect(self, command: str, answer: str = "") -> None:
+        """A command whose success is silent, or has the given words."""
+        said = self.command(command)
+        if said != answer:
+            raise ProxyError(f"HAProxy refused `{command}`: {said}")
+
+
+def _ask(connect: Connect, text: str, timeout_s: float, *, silence_is_fine: bool = False) -> str:
+    if FORBIDDEN.search(text):
+        raise ProxyError(f"not one command for HAProxy: {text!r}")
+    answer = b""
+    try:
+        with connect(timeout_s) as link:
+            link.sendall(text.encode() + b"\n")
+            link.shutdown(socket.SHUT_WR)  # the master's socket answers nothing before
+            while part := link.recv(65536):
+                answer += part
+    except TimeoutError as error:
+        raise ChannelTimeoutError(f"HAProxy does not answer `{text}`") from error
+    except OSError as error:
+        if not silence_is_fine:
+            raise UnreachableError(f"HAProxy's socket broke: {error.strerror or error}") from error
+    said = answer.decode(errors="replace").strip()
+    if not said and text.startswith("show "):
+        raise UnreachableError("HAProxy's socket gives no answer", hint="is HAProxy running on the host?")
+    if said.startswith(("Unknown command", "Permission denied")):
+        raise ProxyError(f"HAProxy refused `{text}`: {said.splitlines()[0]}")
+    return said
+
+
+def _place(backend: str, server: str) -> str:
+    place = f"{backend}/{server}"
+    if not NAME.fullmatch(place):
+        raise ProxyError(f"not a server's name: {place!r}")
+    return place
+
+
+def _stat(row: dict[str, str]) -> Stat:
+    return Stat(
+        proxy=row["pxname"],
+        name=row["svname"],
+        address=row.get("addr") or "",
+        status=row.get("status") or "",
+        check=(row.get("check_status") or "").removeprefix("* "),
+        sessions=int(row.get("scur") or 0),
+        queued=int(row.get("qcur") or 0),
+        requests=int(row.get("stot") or 0),
+        errors_5xx=int(row.get("hrsp_5xx") or 0),
+    )
