@@ -1,0 +1,7 @@
+"""From a plan to files: playbook, inventory, haproxy.cfg. Pure: the same plan gives the same bytes."""
+
+from __future__ import annotations
+
+from gitops.render.deployment import deployment
+
+__all__ = ["deployment"]

@@ -1,0 +1,103 @@
+"""The folder of one deployment: all that stock `ansible-playbook` needs, and nothing of the controller."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from gitops.assets import folder
+from gitops.model.fleet import CONTAINER_HOSTS, LOAD_BALANCERS, Fleet, Host
+from gitops.model.plan import Plan
+from gitops.render.container import service_file
+from gitops.render.environment import environment
+from gitops.render.haproxy import fragment
+from gitops.render.playbook import playbook, switches
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_COPIED = (
+    "__init__.py",
+    "errors.py",
+    "assets.py",
+    "channel/*.py",
+    "tasks/*.py",
+    "render/environment.py",
+    "render/edge.py",
+)
+"""What the action plugins import: the folder carries its own copy."""
+
+_README = """# Deployment of {app}, commit {commit}
+
+Run it from this folder, with nothing but ansible-core: `ansible-playbook -i inventory rollout.yml`
+A second run changes nothing. Passwords are not kept here: give `--ask-pass` or `--ask-become-pass` where the inventory had them.
+"""
+
+
+def deployment(plan: Plan, *, deployment_id: str) -> dict[str, bytes]:
+    """All files of the run folder: relative path -> content.
+
+    Args:
+        plan: what is to be done.
+        deployment_id: goes into the release file.
+
+    Raises:
+        PermanentError: a name that must not reach a playbook or haproxy.cfg.
+    """
+    release = {"app": plan.app, "commit": plan.commit, "deployment": deployment_id}
+    files = {
+        "rollout.yml": playbook(plan),
+        "release.json": (json.dumps(release, sort_keys=True) + "\n").encode(),
+        "ansible.cfg": _ansible_cfg(plan.fleet),
+        "README.md": _README.format(app=plan.app, commit=plan.commit).encode(),
+        **_inventory(plan.fleet),
+        **_machinery(),
+    }
+    started = {start.service for start in plan.starts}
+    for service in plan.stack.services:
+        if service.name in started:
+            files[f"services/{service.name}.json"] = service_file(plan.stack, service)
+    edge = switches(plan)
+    for switch in edge:
+        # The last one is what a plan compares the edge with: the desired state alone.
+        previous = None if switch is edge[-1] else plan.previous
+        files[switch.file] = fragment(plan.stack, previous, switch.backends).encode()
+    return dict(sorted(files.items()))
+
+
+def _ansible_cfg(fleet: Fleet) -> bytes:
+    template = environment().get_template("ansible.cfg.j2")
+    return template.render(forks=max(1, len(fleet.hosts))).encode()
+
+
+def _inventory(fleet: Fleet) -> dict[str, bytes]:
+    """The hosts without variables, and a file of connection variables each."""
+    others = tuple(host for host in fleet.hosts if not host.runs_containers and not host.balances)
+    groups = {CONTAINER_HOSTS: fleet.container_hosts, LOAD_BALANCERS: fleet.load_balancers, "ungrouped": others}
+    lines = ["# managed by ansible-gitops", "---"]
+    for group, hosts in groups.items():
+        if hosts:
+            lines += [f"{group}:", "  hosts:", *(f"    {host.name}:" for host in hosts)]
+    files = {"inventory/hosts.yml": ("\n".join(lines) + "\n").encode()}
+    return files | {f"inventory/host_vars/{host.name}.yml": _host_vars(host) for host in fleet.hosts}
+
+
+def _host_vars(host: Host) -> bytes:
+    """Connection variables, marked so that Ansible takes them as text and nothing more.
+
+    Passwords stay out: a run of the controller goes over a connection that is there
+    already, and a folder that somebody hands on must hold no secret.
+    """
+    lines = ["# managed by ansible-gitops", "---"]
+    for name, value in host.variables:
+        if "pass" not in name:
+            text = json.dumps(value, ensure_ascii=False)
+            lines.append(f"{name}: !unsafe {text}" if isinstance(value, str) else f"{name}: {text}")
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _machinery() -> dict[str, bytes]:
+    """The action plugins, the part of the package that they import, and the edge's template."""
+    files = {f"gitops/{path.relative_to(_PACKAGE)}": path for pattern in _COPIED for path in _PACKAGE.glob(pattern)}
+    files |= {f"action_plugins/{path.name}": path for path in folder("playbooks").glob("action_plugins/*.py")}
+    files["templates/haproxy.cfg.j2"] = folder("templates") / "haproxy.cfg.j2"
+    contents = {name: path.read_bytes() for name, path in files.items()}
+    return contents | {"gitops/render/__init__.py": b'"""The part of the renderer that a load balancer needs."""\n'}

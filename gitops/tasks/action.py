@@ -1,0 +1,82 @@
+"""What the action plugins share: from an Ansible task to a channel, and from an outcome to Ansible's result."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+from gitops.channel import Channel
+from gitops.channel.failures import ChannelTimeoutError, LockHeldError, LockLostError
+from gitops.errors import GitopsError
+from gitops.tasks.outcome import Kind, Outcome, TaskError
+
+STOP = "stop"
+"""A file of this name in the run folder ends the rollout before its next batch."""
+
+
+class Task(ActionBase):  # type: ignore[misc]  # Ansible ships no types
+    """One action plugin. Runs on the controller, in Ansible's worker of one host.
+
+    Attributes:
+        host: the host's inventory name.
+        folder: the run folder, where the playbook lies.
+        check: whether only to say what would be done; needs no lock.
+        variables: Ansible's variables of the host.
+    """
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+
+    host: str
+    folder: Path
+    check: bool
+    variables: Mapping[str, Any]
+
+    @abstractmethod
+    def act(self, args: Mapping[str, Any]) -> Outcome:
+        """Does the task's work on its host.
+
+        Raises:
+            GitopsError: why it could not.
+        """
+
+    @property
+    def channel(self) -> Channel:
+        """The channel of the host, over Ansible's own connection, under the host's lock."""
+        return Channel.from_connection(self._connection, variables=self.variables, need_lock=not self.check)
+
+    def rows(self, key: str = "containers") -> Sequence[Mapping[str, Any]]:
+        """The rows of an argument that concern this host."""
+        return [row for row in self._task.args[key] if row["host"] == self.host]
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """What Ansible calls. A failure is a result with the field `gitops`, never an exception."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        self.variables = task_vars or {}
+        self.host = self.variables["inventory_hostname"]
+        self.folder = Path(self._loader.get_basedir())
+        self.check = self._task.check_mode
+        try:
+            outcome = self.act(self._task.args)
+        except GitopsError as error:
+            return result | failed(error, self.host)
+        return result | {"changed": outcome.changed, "msg": outcome.message}
+
+
+def failed(error: GitopsError, host: str) -> dict[str, Any]:
+    """Ansible's result of a failure: one message for people, and the fields that the controller reads."""
+    problem = error if isinstance(error, TaskError) else TaskError(error.message, _kind(error), hint=error.hint)
+    data = problem.data(host)
+    hint = f" ({problem.hint})" if problem.hint else ""
+    message = "\n".join([f"{host}: {problem.message}{hint}", *(f"    {line}" for line in problem.logs)])
+    return {"failed": True, "changed": False, "msg": message, "gitops": data}
+
+
+def _kind(error: GitopsError) -> Kind:
+    if isinstance(error, (LockHeldError, LockLostError)):
+        return "lock"
+    return "timeout" if isinstance(error, ChannelTimeoutError) else "unreachable"

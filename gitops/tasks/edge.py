@@ -1,0 +1,210 @@
+"""Brings one application's part of a load balancer to a fragment: the file first, then the running HAProxy."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from gitops.channel import Channel
+from gitops.channel.failures import ChannelTimeoutError, ProxyError
+from gitops.channel.proxy import Proxy, Stat
+from gitops.errors import PermanentError
+from gitops.render.edge import assemble, parse, structure
+from gitops.tasks.edge_files import ChangedMeanwhileError, EdgeFiles
+from gitops.tasks.outcome import Outcome, TaskError
+
+_PAUSE_S = 0.02
+_TRIES = 5  # applications that deploy at the same moment take turns at the file
+_DELETE_S = 1.0  # a server without sessions may still hold a connection for an instant
+
+Place = tuple[str, str]  # backend, server
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the edge is to serve of one application.
+
+    Attributes:
+        app: the application.
+        text: its fragment; empty takes it off the edge.
+        later: fragments that follow in the same rollout. An edge that has one of them
+            is past this step and is left alone: so a second run changes nothing.
+        drain: names of servers whose requests have ended when this returns.
+        drain_s: how long those may take; then they are cut off.
+        wait_s: how long HAProxy may take until its own check reaches a new server.
+    """
+
+    app: str
+    text: str
+    later: Collection[str] = ()
+    drain: Collection[str] = ()
+    drain_s: float = 10.0
+    wait_s: float = 10.0
+
+
+def apply(channel: Channel, target: Target, *, check: bool = False) -> Outcome:
+    """Writes the fragment and the whole haproxy.cfg, then makes the running HAProxy equal to it.
+
+    Servers come and go at run time; anything else is a hitless reload.
+
+    Raises:
+        TaskError: kind `edge`: the file is not valid (nothing was changed then), HAProxy
+            refused a command, or its check does not reach a new server.
+    """
+    try:
+        for _ in range(_TRIES - 1):
+            with suppress(ChangedMeanwhileError):
+                return _apply(channel, target, check=check)
+        return _apply(channel, target, check=check)
+    except TaskError:
+        raise
+    except (ProxyError, ChannelTimeoutError, PermanentError) as error:
+        raise TaskError(error.message, "edge", hint=error.hint) from error
+
+
+def _apply(channel: Channel, target: Target, *, check: bool) -> Outcome:
+    files = EdgeFiles(channel)
+    there = files.read()
+    current = there.fragments.get(target.app, "")
+    if current != target.text and current in target.later:
+        return Outcome(changed=False, message="the edge is past this step")
+    fragments = {app: text for app, text in {**there.fragments, target.app: target.text}.items() if text}
+    config = assemble(fragments)
+    digest = hashlib.sha256(structure(config).encode()).hexdigest()
+    reload = digest != there.loaded or there.config != assemble(there.fragments)
+    writes = config != there.config or current != target.text
+    if check:
+        changes = writes or reload
+        return Outcome(changes, "haproxy.cfg would change" if changes else "haproxy.cfg is as wanted")
+    if writes:
+        files.swap(there, target.app, target.text, config)
+    running = _Running(channel.proxy(), target)
+    reload = running.follow(reload=reload)
+    if reload:
+        files.note_loaded(digest)
+    said = [*(["haproxy.cfg swapped"] if writes else []), *(["HAProxy reloaded"] if reload else []), *running.said]
+    return Outcome(bool(said), ", ".join(said) or "haproxy.cfg and HAProxy are as wanted")
+
+
+class _Running:
+    """The servers of one application in the running HAProxy."""
+
+    def __init__(self, proxy: Proxy, target: Target) -> None:
+        self._proxy = proxy
+        self._target = target
+        self._wanted = {
+            (backend, server): line
+            for backend, servers in parse(target.text).servers.items()
+            for server, line in servers.items()
+        }
+        self.said: list[str] = []
+
+    def follow(self, *, reload: bool) -> bool:
+        """Makes HAProxy serve what is wanted; whether it was reloaded for that."""
+        there = self._servers()
+        leaving = [place for place in there if place not in self._wanted]
+        joining = [place for place in self._wanted if place not in there or _idle(there[place])]
+        if not reload:
+            try:
+                self._join(joining, there)
+            except ProxyError:
+                # A name instead of an address, or a backend that is missing: what a reload can do.
+                reload = True
+        if reload:
+            self._drain(leaving)
+            self._proxy.reload()
+            self._until_checked(joining, lambda stat: stat.status.startswith("UP"))
+        else:
+            self._drain(leaving)
+            self._leave(leaving)
+        self._drain_old_workers({*self._target.drain, *(server for _, server in leaving)})
+        if joining:
+            self.said.append(f"{len(joining)} in")
+        if leaving:
+            self.said.append(f"{len(leaving)} out")
+        return reload
+
+    def _join(self, places: Sequence[Place], there: Mapping[Place, Stat]) -> None:
+        """Adds servers, and puts them in service only when HAProxy's own check has reached them."""
+        for place in places:
+            backend, server = place
+            if place not in there:
+                self._command(f"add server {backend}/{server} {self._wanted[place]}", "New server registered.")
+            self._command(f"enable health {backend}/{server}")
+        self._until_checked(places, lambda _: True)
+        for backend, server in places:
+            self._proxy.set_state(backend, server, "ready")
+
+    def _until_checked(self, places: Sequence[Place], ready: Callable[[Stat], bool]) -> None:
+        deadline = time.monotonic() + self._target.wait_s
+        left = list(places)
+        while left:
+            now = self._servers()
+            left = [p for p in left if p not in now or not (now[p].check.endswith("OK") and ready(now[p]))]
+            if left and time.monotonic() > deadline:
+                backend, server = left[0]
+                stat = now.get(left[0])
+                found = f"its check says {stat.check or 'nothing'}" if stat else "it does not know it"
+                raise TaskError(
+                    f"HAProxy does not reach {server} at {self._wanted[left[0]].split()[0]}: {found}",
+                    "edge",
+                    service=backend.removeprefix(f"{self._target.app}.").rpartition(".")[0],
+                    container=server,
+                )
+            if left:
+                time.sleep(_PAUSE_S)
+
+    def _drain(self, places: Sequence[Place]) -> None:
+        """No new requests for these servers; returns when the running ones have ended or were cut off."""
+        for backend, server in places:
+            self._proxy.set_state(backend, server, "drain")
+        deadline = time.monotonic() + self._target.drain_s
+        while busy := [p for p, stat in self._servers().items() if p in places and stat.sessions]:
+            if time.monotonic() > deadline:
+                for backend, server in busy:
+                    self._command(f"shutdown sessions server {backend}/{server}")
+                return
+            time.sleep(_PAUSE_S)
+
+    def _leave(self, places: Sequence[Place]) -> None:
+        for backend, server in places:
+            deadline = time.monotonic() + _DELETE_S
+            while True:
+                try:
+                    self._proxy.delete_server(backend, server)
+                    break
+                except ProxyError:
+                    if time.monotonic() > deadline:
+                        break  # it stays in maintenance until the next reload, and takes nothing
+                    time.sleep(_PAUSE_S)
+
+    def _drain_old_workers(self, names: Collection[str]) -> None:
+        """Workers from before a reload finish what they have, perhaps with a server that is to be stopped."""
+        deadline = time.monotonic() + self._target.drain_s
+        old = [process.pid for process in self._proxy.processes() if process.old] if names else []
+        while old and time.monotonic() < deadline:
+            old = [pid for pid in old if self._busy(pid, names)]
+            if old:
+                time.sleep(_PAUSE_S)
+
+    def _busy(self, pid: int, names: Collection[str]) -> bool:
+        with suppress(ProxyError, ChannelTimeoutError):
+            return any(stat.sessions for stat in self._proxy.worker_stats(pid) if stat.name in names)
+        return False  # it has ended in the meantime
+
+    def _servers(self) -> dict[Place, Stat]:
+        prefix = f"{self._target.app}."
+        return {(s.proxy, s.name): s for s in self._proxy.stats() if s.server and s.proxy.startswith(prefix)}
+
+    def _command(self, text: str, expected: str = "") -> None:
+        answer = self._proxy.command(text)
+        if answer != expected:
+            raise ProxyError(f"HAProxy refused `{text}`: {answer}")
+
+
+def _idle(stat: Stat) -> bool:
+    """Whether somebody has taken the server out of service, such as a run that died half-way."""
+    return stat.status.startswith(("MAINT", "DRAIN"))

@@ -1,0 +1,27 @@
+"""Starts or removes the containers of this host."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the run folder carries its own copy of the package
+
+from gitops.tasks import container  # noqa: E402 - found only after the line above
+from gitops.tasks.action import STOP, Task  # noqa: E402 - as above
+from gitops.tasks.outcome import Outcome, TaskError  # noqa: E402 - as above
+
+
+class ActionModule(Task):
+    """`state: started` (create and start unless there) or `absent` (stop and remove)."""
+
+    def act(self, args: Mapping[str, Any]) -> Outcome:
+        """See gitops.tasks.container."""
+        rows = self.rows()
+        if args["state"] == "absent":
+            return container.remove(self.channel.engine(), rows, check=self.check)
+        if (self.folder / STOP).exists():
+            raise TaskError("stopped before this batch, as asked", "stopped")
+        return container.start(self.channel.engine(), self.folder, rows, check=self.check)

@@ -1,0 +1,27 @@
+"""Takes the lock of this host, or finds it held by a process that this one descends from."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the run folder carries its own copy of the package
+
+from gitops.channel import Channel  # noqa: E402 - found only after the line above
+from gitops.tasks.action import Task  # noqa: E402 - as above
+from gitops.tasks.outcome import Outcome  # noqa: E402 - as above
+
+
+class ActionModule(Task):
+    """Held until ansible-playbook ends, however it ends."""
+
+    def act(self, args: Mapping[str, Any]) -> Outcome:  # noqa: ARG002 - it has none
+        """See gitops.channel."""
+        if self.check:
+            return Outcome(changed=False, message="would take the lock")
+        channel = Channel.from_connection(self._connection, variables=self.variables, need_lock=False)
+        taken = channel.lock_for(os.getppid(), "ansible-playbook")
+        return Outcome(changed=False, message="the lock is taken" if taken else "the lock is held already")
