@@ -1,0 +1,1 @@
+"""Observation: what the hosts say, read through their channels, side by side."""

@@ -1,0 +1,124 @@
+"""An engine's containers as containers of the model. One call tells all of those that run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, cast, get_args
+
+from gitops.channel import Engine
+from gitops.channel.failures import NotFoundError
+from gitops.model.observed import (
+    LABEL_APP,
+    LABEL_COMMIT,
+    LABEL_SERVICE,
+    LABEL_SLOT,
+    LABEL_SPEC,
+    Container,
+    ContainerState,
+    Health,
+)
+
+Json = dict[str, Any]
+EXITED = re.compile(r"Exited \((-?\d+)\)")
+HEALTH = re.compile(r"\((?:health: )?(starting|healthy|unhealthy)\)")
+STATES: frozenset[str] = frozenset(get_args(ContainerState))
+TIMEOUT_S = 10.0
+
+
+def read(engine: Engine, host: str) -> tuple[tuple[Container, ...], tuple[int, ...]]:
+    """The managed containers of a host, by name, and every host port that any container has published."""
+    listed = engine.containers(timeout_s=TIMEOUT_S)
+    managed = [container for entry in listed if (container := parse(entry, host)) is not None]
+    managed = [_completed(engine, container) for container in managed]
+    used = {
+        port["PublicPort"] for entry in listed for port in entry.get("Ports") or [] if port.get("PublicPort")
+    }
+    used |= {port for container in managed for _, port in container.ports}
+    return tuple(sorted(managed, key=lambda container: container.name)), tuple(sorted(used))
+
+
+def parse(entry: Json, host: str) -> Container | None:
+    """One entry of the engine's list; None where it is not ours, or its labels make no sense."""
+    labels = entry.get("Labels") or {}
+    app, service, slot = (labels.get(label, "") for label in (LABEL_APP, LABEL_SERVICE, LABEL_SLOT))
+    state = str(entry.get("State", "")).lower()
+    state = {"configured": "created", "stopped": "exited", "stopping": "running"}.get(
+        state, state
+    )  # Podman's
+    if not (app and service and slot.isdecimal() and state in STATES):
+        return None
+    status = str(entry.get("Status", ""))
+    exited = EXITED.search(status)
+    health = HEALTH.search(status)
+    return Container(
+        id=entry["Id"],
+        name=_name(entry["Names"]),
+        host=host,
+        app=app,
+        service=service,
+        slot=int(slot),
+        spec=labels.get(LABEL_SPEC, ""),
+        commit=labels.get(LABEL_COMMIT, ""),
+        image=entry.get("Image", ""),
+        state=cast("ContainerState", state),
+        health=cast("Health", health.group(1)) if health else "none",
+        exit_code=int(exited.group(1)) if exited else None,
+        ports=_ports(entry.get("Ports") or []),
+    )
+
+
+def _completed(engine: Engine, container: Container) -> Container:
+    """What the list leaves out: the ports and end of what does not run, and Podman's health."""
+    if container.running and not engine.podman:
+        return container
+    try:
+        details = engine.inspect(container.name)
+        container = _inspected(container, details)
+        if container.running and container.health == "starting":
+            # Without systemd Podman never runs a health check by itself.
+            return replace(container, health=_health(engine.healthcheck_run(container.name)))
+    except NotFoundError:  # removed since the list
+        return container
+    return container
+
+
+def _inspected(container: Container, details: Json) -> Container:
+    state = details.get("State", {})
+    checked = bool((details.get("Config", {}).get("Healthcheck") or {}).get("Test"))
+    health = (state.get("Health") or state.get("Healthcheck") or {}).get("Status", "")
+    bindings = details.get("HostConfig", {}).get("PortBindings") or {}
+    ports = {
+        (int(target.partition("/")[0]), int(binding["HostPort"]))
+        for target, bound in bindings.items()
+        if target.endswith("/tcp")
+        for binding in bound or []
+        if binding.get("HostPort")
+    }
+    ended = container.state in {"exited", "dead"}
+    return replace(
+        container,
+        health=_health(health) if checked else container.health,
+        exit_code=int(state.get("ExitCode", 0)) if ended else container.exit_code,
+        restarts=int(details.get("RestartCount", 0)),
+        ports=tuple(sorted(ports)),
+    )
+
+
+def _health(word: str) -> Health:
+    return cast("Health", word) if word in get_args(Health) else "starting"
+
+
+def _name(names: Iterable[str]) -> str:
+    """The container's own name: further ones are links from other containers, with two slashes."""
+    return min(names, key=lambda name: name.count("/")).lstrip("/")
+
+
+def _ports(ports: Iterable[Json]) -> tuple[tuple[int, int], ...]:
+    found = {
+        (int(port["PrivatePort"]), int(port["PublicPort"]))
+        for port in ports
+        if port.get("PublicPort") and port.get("Type", "tcp") == "tcp"
+    }
+    return tuple(sorted(found))  # IPv4 and IPv6 say the same

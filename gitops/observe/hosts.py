@@ -1,0 +1,74 @@
+"""One pass over the fleet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+from gitops.channel import Channel
+from gitops.channel.failures import HostSetupError, UnreachableError
+from gitops.errors import GitopsError
+from gitops.model.fleet import Fleet, Host
+from gitops.model.observed import Container, Observed, ObservedHost, ProxyServer
+from gitops.observe import containers, files, haproxy
+
+SIDE_BY_SIDE = 64
+
+
+def observe(channels: Mapping[str, Channel], fleet: Fleet) -> Observed:
+    """Asks every host of the fleet, side by side.
+
+    A host that cannot be asked is in the answer too, with the reason; nothing is raised for it.
+
+    Args:
+        channels: by host name.
+        fleet: the hosts.
+    """
+    if not fleet.hosts:
+        return Observed()
+    with ThreadPoolExecutor(min(len(fleet.hosts), SIDE_BY_SIDE)) as pool:
+        seen = pool.map(lambda host: _observe(channels[host.name], host), fleet.hosts)
+        return Observed(tuple(sorted(seen, key=lambda host: host.name)))
+
+
+def _observe(channel: Channel, host: Host) -> ObservedHost:
+    try:
+        return _ask(channel, host)
+    except GitopsError as error:
+        reason = error.message + (f" ({error.hint})" if error.hint else "")
+        return ObservedHost(host.name, reachable=False, error=reason)
+
+
+def _ask(channel: Channel, host: Host) -> ObservedHost:
+    facts = channel.facts
+    if (host.runs_containers and not facts.engine.path) or (host.balances and not facts.stats.path):
+        facts = channel.refresh()  # it may have been started since
+    engine = ""
+    managed: tuple[Container, ...] = ()
+    ports: tuple[int, ...] = ()
+    if facts.engine.path or host.runs_containers:
+        asked = channel.engine()
+        engine = f"{'podman' if asked.podman else 'docker'} {asked.version()['Version']}"
+        managed, ports = containers.read(asked, host.name)
+    releases, fragments = files.read(channel)
+    return ObservedHost(
+        name=host.name,
+        reachable=True,
+        engine=engine,
+        architecture=facts.architecture,
+        cpus=facts.cpus,
+        memory=facts.memory,
+        containers=managed,
+        ports_used=ports,
+        releases=releases,
+        fragments=fragments if host.balances else (),
+        servers=_servers(channel) if host.balances else (),
+    )
+
+
+def _servers(channel: Channel) -> tuple[ProxyServer, ...]:
+    """None where HAProxy does not run: the host itself is well, and its file says what should be served."""
+    with suppress(UnreachableError, HostSetupError):
+        return haproxy.servers(channel.proxy())
+    return ()
