@@ -19,6 +19,7 @@ from gitops.channel.folder import VARIABLE, end_folder
 from gitops.channel.local import LocalTransport
 from gitops.channel.lock import Lock, held_elsewhere, lost, owner, read_record, take, take_over
 from gitops.channel.proxy import Proxy
+from gitops.channel.reader import Reader
 from gitops.channel.ssh import SshTransport
 from gitops.channel.transport import Completed, Transport, shell
 from gitops.errors import PermanentError, Where
@@ -78,6 +79,7 @@ class Channel:
         self._mutex = threading.RLock()
         self._facts: Facts | None = None
         self._engine: Engine | None = None
+        self._reader = Reader(lambda: transport.pipe(shell("exec sh", sudo=settings.become), RUN_S))
 
     @classmethod
     def from_connection(
@@ -192,6 +194,10 @@ class Channel:
         text = script if isinstance(script, str) else f"exec {shlex.join(script)}"
         command = shell(text, args, sudo=self._settings.become if become is None else become)
         return self._again(lambda: self._transport.run(command, stdin, timeout_s))
+
+    def ask(self, script: str, *, args: Sequence[str] = (), timeout_s: float = RUN_S) -> Completed:
+        """As `run`, for questions that are asked often: by one shell that stays. Errors are not told."""
+        return self._again(lambda: self._reader.ask(script, args, timeout_s))
 
     def write(self, path: str, content: bytes, *, mode: str = "0644", become: bool | None = None) -> bool:
         """Writes a file atomically, its folder too; whether it changed.
@@ -361,6 +367,7 @@ class Channel:
         return Path(self._transport.record).with_suffix(".facts")
 
     def _forget(self) -> None:
+        self._reader.close()
         if self._engine is not None:
             self._engine.close()
         self._engine = self._facts = None

@@ -280,10 +280,8 @@ def plugin(name: str, variables: Mapping[str, Any], folder: Path) -> Any:
         folder: where control sockets lie unless the inventory says otherwise.
     """
     from ansible.playbook.play_context import PlayContext  # noqa: PLC0415 - 0.3 s, and workers have it already
-    from ansible.plugins.loader import connection_loader, init_plugin_loader  # noqa: PLC0415 - as above
+    from ansible.plugins.loader import connection_loader  # noqa: PLC0415 - as above
 
-    with contextlib.suppress(Exception):  # a second call of a process warns
-        init_plugin_loader()
     play = PlayContext()
     play.remote_addr = str(variables.get("ansible_host", name))
     kind = str(variables.get("ansible_connection", "ssh"))

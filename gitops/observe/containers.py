@@ -24,7 +24,7 @@ Json = dict[str, Any]
 EXITED = re.compile(r"Exited \((-?\d+)\)")
 HEALTH = re.compile(r"\((?:health: )?(starting|healthy|unhealthy)\)")
 STATES: frozenset[str] = frozenset(get_args(ContainerState))
-TIMEOUT_S = 10.0
+TIMEOUT_S = 5.0
 
 
 def read(engine: Engine, host: str) -> tuple[tuple[Container, ...], tuple[int, ...]]:

@@ -34,9 +34,9 @@ def read(channel: Channel) -> tuple[tuple[Release, ...], tuple[tuple[str, str], 
     Raises:
         HostSetupError: the host refuses.
     """
-    done = channel.run(SCRIPT, args=(FOLDER,), timeout_s=10.0)
+    done = channel.ask(SCRIPT, args=(FOLDER,), timeout_s=5.0)
     if done.code != 0:
-        raise HostSetupError(f"cannot read {FOLDER}: {done.words}", where=Where(host=channel.name))
+        raise HostSetupError(f"cannot read {FOLDER}", where=Where(host=channel.name))
     return parse(done.stdout)
 
 
