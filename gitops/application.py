@@ -69,7 +69,7 @@ class Application:
         if key not in self._read:
             while len(self._read) >= REMEMBERED_COMMITS:
                 del self._read[next(iter(self._read))]
-            self._read[key] = Desired(self._stack(commit), self._fleet(commit))
+            self._read[key] = Desired(self._stack(commit), self.fleet(commit))
         return self._read[key]
 
     def _stack(self, commit: str) -> Stack:
@@ -83,7 +83,13 @@ class Application:
             profiles=self.settings.profiles,
         )
 
-    def _fleet(self, commit: str) -> Fleet:
+    def fleet(self, commit: str) -> Fleet:
+        """The hosts of the inventory that the commit, or this machine, has.
+
+        Raises:
+            InvalidInputError: with everything that is wrong in it.
+            PermanentError: it is not there.
+        """
         if not self.settings.inventory_in_repo:
             return inventory.load(Path(self.settings.inventory), trusted=True)
         tree = self.clone.tree(commit)

@@ -48,7 +48,7 @@ def deployment(plan: Plan, *, deployment_id: str) -> dict[str, bytes]:
         "release.json": (json.dumps(release, sort_keys=True) + "\n").encode(),
         "ansible.cfg": _ansible_cfg(plan.fleet),
         "README.md": _README.format(app=plan.app, commit=plan.commit).encode(),
-        **_inventory(plan.fleet),
+        **inventory_files(plan.fleet),
         **_machinery(),
     }
     started = {start.service for start in plan.starts}
@@ -68,7 +68,7 @@ def _ansible_cfg(fleet: Fleet) -> bytes:
     return template.render(forks=max(1, len(fleet.hosts))).encode()
 
 
-def _inventory(fleet: Fleet) -> dict[str, bytes]:
+def inventory_files(fleet: Fleet) -> dict[str, bytes]:
     """The hosts without variables, and a file of connection variables each."""
     others = tuple(host for host in fleet.hosts if not host.runs_containers and not host.balances)
     groups = {CONTAINER_HOSTS: fleet.container_hosts, LOAD_BALANCERS: fleet.load_balancers, "ungrouped": others}

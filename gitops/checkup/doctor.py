@@ -1,0 +1,91 @@
+"""`gitops doctor`: what is missing on the controller and the hosts, and the command that mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from gitops.channel import Channel
+from gitops.checkup import controller
+from gitops.checkup.check import CONTROLLER, Check, bad, good
+from gitops.checkup.hosts import examine_host
+from gitops.connections import Connections
+from gitops.desired import inventory as inventories
+from gitops.errors import GitopsError
+from gitops.model.fleet import Fleet, Host
+from gitops.session import Session, find_config
+
+SIDE_BY_SIDE = 32  # hosts examined at once
+
+
+def examine(config: Path | None, inventory: Path | None) -> dict[str, Any]:
+    """Examines the controller and every host.
+
+    Args:
+        config: gitops.yaml, or None for its usual places.
+        inventory: whose hosts; None for those of every application in gitops.yaml.
+
+    Returns:
+        `{"ok": bool, "checks": [{"host", "check", "ok", "message", "fix", "fix_on"}]}`.
+    """
+    checks = controller.machine()
+    fleets: list[Fleet] = []
+    if inventory is not None:
+        checks += _inventory(inventory, fleets)
+    else:
+        checks += _configuration(config, fleets)
+    hosts = {host.name: host for fleet in fleets for host in fleet.hosts}
+    checks += _hosts(hosts[name] for name in sorted(hosts))
+    return {"ok": all(check.ok for check in checks), "checks": [asdict(check) for check in checks]}
+
+
+def _inventory(inventory: Path, fleets: list[Fleet]) -> list[Check]:
+    try:
+        fleets.append(inventories.load(inventory, trusted=True))
+    except GitopsError as problem:
+        fix = f"gitops validate --inventory {inventory}"
+        return [bad(CONTROLLER, "inventory", str(problem), fix)]
+    return [good(CONTROLLER, "inventory", f"{inventory}: {len(fleets[-1].hosts)} hosts")]
+
+
+def _configuration(config: Path | None, fleets: list[Fleet]) -> list[Check]:
+    """gitops.yaml, the state folder, and each application's repository and inventory."""
+    try:
+        file = find_config(config)
+        session = Session.open(file)
+    except GitopsError as problem:
+        return [
+            bad(CONTROLLER, "configuration", str(problem), "gitops init DIR   # writes one to begin with")
+        ]
+    checks = [good(CONTROLLER, "configuration", f"{file}: {len(session.settings.apps)} applications")]
+    with session:
+        checks.append(controller.state_folder(session.settings.state_dir))
+        for name in sorted(session.settings.apps):
+            repo = session.settings.apps[name].source.repo
+            try:
+                app = session.application(name)
+                commit = app.fetch()
+                fleets.append(app.fleet(commit))
+            except GitopsError as problem:
+                fix = f"git ls-remote {repo}"
+                checks.append(bad(CONTROLLER, f"application {name}", str(problem), fix))
+            else:
+                checks.append(good(CONTROLLER, f"application {name}", f"{repo} is at {commit[:12]}"))
+    return checks
+
+
+def _hosts(hosts: Iterable[Host]) -> list[Check]:
+    """The checks of every host, side by side."""
+    with Connections(owner="gitops doctor") as connections, ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        found: list[list[Check]] = []
+        opened: list[tuple[Host, Channel]] = []
+        for host in hosts:
+            try:
+                opened.append((host, connections.open(Fleet((host,)))[host.name]))
+            except GitopsError as problem:
+                found.append([bad(host.name, "connection", problem.message, problem.hint, on=CONTROLLER)])
+        found += pool.map(lambda each: examine_host(*each), opened)
+    return sorted((check for checks in found for check in checks), key=lambda check: check.host)

@@ -1,0 +1,40 @@
+"""`gitops validate`: everything that is wrong with an application's files, at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gitops import desired
+from gitops.desired import inventory as inventories
+from gitops.errors import GitopsError, InvalidInputError
+from gitops.source.git import FolderTree
+
+NAME = "application"  # stands for the application's name, which gitops.yaml knows and the files do not
+COMMIT = "0" * 40  # stands for the commit that these files may become
+
+
+def problems_of(path: Path, *, env: str = "", inventory: Path | None = None) -> list[GitopsError]:
+    """Everything that is wrong with the files of an application, each with its place.
+
+    Args:
+        path: the folder with the Compose file.
+        env: selects `.env.ENV` and `compose.ENV.yaml`, as the application's `env` does.
+        inventory: one to check too. One that lies in the folder is part of the repository, and is
+            read as such: what may not come from there is a problem.
+    """
+    problems: list[GitopsError] = []
+    try:
+        desired.load(FolderTree(path), app=NAME, commit=COMMIT, env=env)
+    except InvalidInputError as invalid:
+        problems += invalid.problems
+    except GitopsError as problem:
+        problems.append(problem)
+    if inventory is not None:
+        inside = inventory.resolve().is_relative_to(path.resolve())
+        try:
+            inventories.load(inventory, trusted=not inside)
+        except InvalidInputError as invalid:
+            problems += invalid.problems
+        except GitopsError as problem:
+            problems.append(problem)
+    return problems

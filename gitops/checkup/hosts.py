@@ -1,0 +1,222 @@
+"""Checks of one host, through its channel, as the controller would use it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from gitops.channel import Channel, Facts
+from gitops.channel.engine import is_podman
+from gitops.channel.facts import Socket
+from gitops.channel.failures import AuthenticationError, HostKeyError
+from gitops.channel.lock import Owner
+from gitops.checkup.check import CONTROLLER, Check, bad, good, number
+from gitops.errors import GitopsError
+from gitops.model.fleet import Host
+
+DOCKER = (20, 10)
+PODMAN = (4,)
+HAPROXY = (2, 6)
+STATE = "/var/lib/gitops"
+CONFIG = "/etc/haproxy"  # the folder: the file is replaced, so the right to the file is not enough
+
+# $1 is a Unix socket: who may open it.
+OWNER = 'stat -c "%G %a" "$1"'
+WRITABLE = '[ -d "$1" ] && [ -w "$1" ]'
+# $1 the lock. Shared and for an instant, so that it keeps nobody out for long.
+LOCK = """
+[ -e "$1" ] || { echo free; exit 0; }
+exec 9< "$1" || exit 1
+if flock -n -s 9; then echo free; else echo held; head -n 1 "$1.owner" 2>/dev/null; fi
+"""
+
+_KNOWN_HOSTS = re.compile(r"UserKnownHostsFile[= ]\"?([^\s\"]+)")
+
+
+def examine_host(host: Host, channel: Channel) -> list[Check]:
+    """Every check of one host; where it cannot be reached, that alone."""
+    try:
+        facts = channel.connect()
+    except GitopsError as problem:
+        return [_unreached(host, problem)]
+    found = [good(host.name, "connection", f"{facts.user}@{host.address}")]
+    found += _Examination(host, channel, facts).checks()
+    return found
+
+
+def _unreached(host: Host, problem: GitopsError) -> Check:
+    variables = {name: str(value) for name, value in host.variables}
+    address = variables.get("ansible_host") or variables.get("ansible_ssh_host") or host.name
+    user = variables.get("ansible_user") or variables.get("ansible_ssh_user")
+    port = variables.get("ansible_port") or variables.get("ansible_ssh_port")
+    target = shlex.quote(f"{user}@{address}" if user else address)
+    name = "connection"
+    match problem:
+        case HostKeyError():
+            name = "host key"
+            options = " ".join(text for key, text in variables.items() if key.endswith("_args"))
+            file = _KNOWN_HOSTS.search(options)
+            entry = f"[{address}]:{port}" if port and port != "22" else address
+            of = f" -f {shlex.quote(file[1])}" if file else ""
+            known = shlex.quote(file[1]) if file else "~/.ssh/known_hosts"
+            scan = f"ssh-keyscan{f' -p {port}' if port else ''} {shlex.quote(address)}"
+            fix = (
+                f"ssh-keygen -R {shlex.quote(entry)}{of}; {scan} >> {known}"
+                "   # only after comparing the key with the host's own"
+            )
+        case AuthenticationError():
+            fix = f"ssh-copy-id{f' -p {port}' if port else ''} {target}"
+        case _:
+            fix = f"ssh -v{f' -p {port}' if port else ''} {target} true"
+    return bad(host.name, name, problem.message, fix, on=CONTROLLER)
+
+
+@dataclass(frozen=True)
+class _Examination:
+    """The checks of a host that answers."""
+
+    host: Host
+    channel: Channel
+    facts: Facts
+
+    def checks(self) -> Iterator[Check]:
+        """One after the other."""
+        if self.host.runs_containers:
+            yield self._guarded("engine", self._engine)
+        yield self._guarded("state folder", self._folder)
+        yield self._guarded("lock", self._lock)
+        if self.host.balances:
+            yield self._guarded("haproxy", self._haproxy)
+            yield self._guarded("haproxy master", self._master)
+            yield self._guarded("haproxy.cfg", self._config)
+
+    def _guarded(self, name: str, check: Callable[[], Check]) -> Check:
+        """A check; a host that fails in the middle of it is what it found."""
+        try:
+            return check()
+        except GitopsError as problem:
+            return bad(self.host.name, name, problem.message, problem.hint or "gitops doctor", on=CONTROLLER)
+
+    def _good(self, check: str, message: str) -> Check:
+        return good(self.host.name, check, message)
+
+    def _bad(self, check: str, message: str, fix: str) -> Check:
+        return bad(self.host.name, check, message, fix)
+
+    @property
+    def _sudo(self) -> bool:
+        return str(dict(self.host.variables).get("ansible_become", "")).lower() in {"true", "yes", "on", "1"}
+
+    def _engine(self) -> Check:
+        socket = self.facts.engine
+        if not socket.path:
+            return self._bad("engine", "no engine's socket is there", self._start_engine())
+        if not self._permitted(socket):
+            return self._bad("engine", self._denied(socket), self._permit(socket))
+        try:
+            version = self.channel.engine().version()
+        except GitopsError as problem:
+            return self._bad("engine", f"{socket.path}: {problem.message}", self._start_engine())
+        podman = is_podman(version)
+        name, least = ("podman", PODMAN) if podman else ("docker", DOCKER)
+        text = str(version.get("Version", ""))
+        if number(text) < least:
+            wanted = ".".join(map(str, least))
+            return self._bad("engine", f"{name} {text}, needs {wanted}", self._install(name))
+        return self._good("engine", f"{name} {text} at {socket.path}")
+
+    def _start_engine(self) -> str:
+        """What starts the engine that is installed, or installs one."""
+        programs = self.facts.programs
+        if "podman" in self.facts.engine.path or ("podman" in programs and "docker" not in programs):
+            return "sudo systemctl enable --now podman.socket"
+        if "docker" in programs or self.facts.engine.path:
+            return "sudo systemctl enable --now docker"
+        return self._install("docker")
+
+    def _install(self, engine: str) -> str:
+        return f"sudo apt-get install {'docker.io' if engine == 'docker' else engine}"
+
+    def _permitted(self, socket: Socket) -> bool:
+        return socket.direct or self._sudo
+
+    def _denied(self, socket: Socket) -> str:
+        return f"user {self.facts.user} may not open {socket.path}"
+
+    def _permit(self, socket: Socket) -> str:
+        """What lets the user open a socket: its group where that has the right, else a rule of its own."""
+        user = shlex.quote(self.facts.user)
+        group, _, mode = (
+            self.channel.run(OWNER, args=(socket.path,)).stdout.decode(errors="replace").partition(" ")
+        )
+        shared = len(mode.strip()) >= 3 and int(mode.strip()[-2]) & 6 == 6  # noqa: PLR2004 - rw of the group's octal digit
+        if shared and group != "root":
+            return f"sudo usermod -aG {shlex.quote(group)} {user}"
+        return f"sudo setfacl -m u:{user}:rw {shlex.quote(socket.path)}"
+
+    def _folder(self) -> Check:
+        if self.channel.run(WRITABLE, args=(STATE,)).code == 0:
+            return self._good("state folder", f"{STATE} is writable")
+        fix = f"sudo install -d -o {shlex.quote(self.facts.user)} -m 0755 {STATE}"
+        return self._bad("state folder", f"{STATE} is not there or not writable for {self.facts.user}", fix)
+
+    def _lock(self) -> Check:
+        if "flock" not in self.facts.programs:
+            return self._bad("lock", "there is no flock", "sudo apt-get install util-linux")
+        lock = f"{STATE}/lock"
+        done = self.channel.run(LOCK, args=(lock,))
+        if done.code != 0:
+            return self._bad("lock", f"{lock}: {done.words}", f"sudo chmod a+r {lock}")
+        state, _, holder = done.stdout.decode(errors="replace").strip().partition("\n")
+        return self._good("lock", "free" if state == "free" else f"held by {_holder(holder)}")
+
+    def _haproxy(self) -> Check:
+        socket = self.facts.stats
+        if not socket.path:
+            return self._bad("haproxy", "no stats socket is there", self._start_haproxy())
+        if not self._permitted(socket):
+            return self._bad("haproxy", self._denied(socket), self._permit(socket))
+        try:
+            text = self.channel.proxy().info().get("Version", "")
+        except GitopsError as problem:
+            return self._bad("haproxy", f"{socket.path}: {problem.message}", self._start_haproxy())
+        if number(text) < HAPROXY:
+            return self._bad("haproxy", f"{text}, needs 2.6", "sudo apt-get install haproxy")
+        return self._good("haproxy", f"{text} at {socket.path}")
+
+    def _master(self) -> Check:
+        socket = self.facts.master
+        if not socket.path:
+            return self._bad(
+                "haproxy master",
+                "no socket of its master process is there",
+                "sudo systemctl restart haproxy   # by its package's unit: -S /run/haproxy-master.sock",
+            )
+        if not self._permitted(socket):
+            return self._bad("haproxy master", self._denied(socket), self._permit(socket))
+        workers = sum(
+            process.kind == "worker" and not process.old for process in self.channel.proxy().processes()
+        )
+        if not workers:
+            return self._bad("haproxy master", "it has no worker", "sudo systemctl restart haproxy")
+        return self._good("haproxy master", f"answers at {socket.path}")
+
+    def _start_haproxy(self) -> str:
+        return "sudo apt-get install haproxy && sudo systemctl enable --now haproxy"
+
+    def _config(self) -> Check:
+        if self.channel.run(WRITABLE, args=(CONFIG,)).code == 0:
+            return self._good("haproxy.cfg", f"{CONFIG} is writable")
+        fix = f"sudo install -d -o {shlex.quote(self.facts.user)} -m 0755 {CONFIG}"
+        return self._bad("haproxy.cfg", f"{CONFIG} is not writable for {self.facts.user}", fix)
+
+
+def _holder(line: str) -> str:
+    """The lock's owner line for a person: it is JSON, or nothing while the lock changes hands."""
+    try:
+        return str(Owner(**json.loads(line)))
+    except (ValueError, TypeError):
+        return "somebody who has not signed"

@@ -1,0 +1,97 @@
+"""Live progress of a rollout on standard error."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from gitops.output.result import Words, console
+from gitops.output.text import seconds
+from gitops.terminal import printable
+
+if TYPE_CHECKING:
+    from gitops.execute.events import Event
+
+REFRESHES = 4  # of the status line, a second
+MARKS = {"changed": "+", "ok": "=", "failed": "x", "unreachable": "x"}  # of finished tasks, by kind
+BAD = frozenset({"failed", "unreachable"})
+
+
+class Progress:
+    """One line for every task that ends and every state; on a terminal a status line with the time below.
+
+    Nothing of an event is read as markup, and control characters are escaped: text of users passes through.
+    """
+
+    def __init__(
+        self, app: str, *, to: Console | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._app = app
+        self._console = to or console(stderr=True)
+        self._clock = clock
+        self._began = clock()
+        self._state = "planning"
+        self._now = ""
+        self._live = Live(
+            console=self._console,
+            get_renderable=self._status,
+            refresh_per_second=REFRESHES,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    def __enter__(self) -> Self:
+        """Begins; the status line only where somebody can see it move."""
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def show(self, event: Event) -> None:
+        """Tells of one event."""
+        place = f"{event.host}: " if event.host else ""
+        match event.kind:
+            case "state":
+                self._state, self._now = event.message.partition(":")[0], ""
+                self.say(event.message)
+            case "started":
+                self._now = event.task
+            case kind if kind in MARKS:
+                text = event.message or event.task
+                if kind in BAD or event.message != event.task:
+                    text = f"{event.task}: {text}" if event.task not in text else text
+                self._line(
+                    f"  {MARKS[kind]} {place}{_indented(text, 6)}", "gitops.bad" if kind in BAD else ""
+                )
+            case _:
+                self.say(event.message)
+
+    def say(self, text: str) -> None:
+        """Tells of something that is no event, such as waiting for another controller."""
+        self._line(f"{self._app}: {_indented(text, 2)}")
+
+    def _line(self, text: str, style: str = "") -> None:
+        took = seconds(self._clock() - self._began)
+        line = Text(f"{took:>7} ", style="gitops.quiet") + Words()(Text(printable(text), style=style))
+        self._console.print(line, soft_wrap=True)
+
+    def _status(self) -> Text:
+        parts = (self._app, self._state, seconds(self._clock() - self._began), self._now)
+        line = Text("  ".join(printable(part) for part in parts if part), style="gitops.head")
+        line.no_wrap, line.overflow = True, "ellipsis"
+        return line
+
+
+def _indented(text: str, width: int) -> str:
+    return text.rstrip("\n").replace("\n", "\n" + " " * (width + 8))

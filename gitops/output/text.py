@@ -1,0 +1,166 @@
+"""The results as text: columns like docker's and kubectl's, that grep and awk can read. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+View = dict[str, Any]
+
+SHORT = 12  # characters of a SHA in a column; JSON has all 40
+GAP = "  "
+MINUTE_S = 60
+
+
+def columns(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Aligned columns with a header; cells never wrap. Without rows there is nothing."""
+    table = [[str(cell) for cell in row] for row in rows]
+    if not table:
+        return ""
+    table.insert(0, list(header))
+    widths = [max(len(row[i]) for row in table) for i in range(len(header))]
+    lines = (GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in table)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def seconds(value: float) -> str:
+    """A duration for people: `0.4s`, `12.3s`, `3m05s`."""
+    if value < MINUTE_S:
+        return f"{value:.1f}s"
+    minutes, rest = divmod(round(value), MINUTE_S)
+    return f"{minutes}m{rest:02d}s"
+
+
+def status_text(view: View) -> str:
+    """`gitops status`: one application."""
+    facts = [f"{view['app']}{GAP}{view['sync']}{GAP}{view['health']}"]
+    facts.append(f"  commit       {view['commit'] or 'none yet'}")
+    if view["target_commit"] != view["commit"]:
+        facts.append(f"  target       {view['target_commit'] or 'not known'}")
+    facts += [f"  quarantined  {sha}" for sha in view["quarantined"]]
+    if view["message"]:
+        facts.append(f"  message      {_indented(view['message'], 15)}")
+    services = columns(
+        ("SERVICE", "DESIRED", "RUNNING", "HEALTHY", "IMAGE"),
+        ((s["name"], s["desired"], s["running"], s["healthy"], s["image"]) for s in view["services"]),
+    )
+    replicas = columns(
+        ("REPLICA", "HOST", "STATE", "PORT", "COMMIT", "CONTAINER"),
+        (
+            (
+                f"{service['name']}.{replica['slot']}",
+                replica["host"],
+                replica["state"],
+                replica["port"] or "-",
+                replica["commit"][:SHORT],
+                replica["container"],
+            )
+            for service in view["services"]
+            for replica in service["replicas"]
+        ),
+    )
+    hosts = columns(("HOST", "STATE", "ERROR"), ((h["name"], h["state"], h["error"]) for h in view["hosts"]))
+    return "\n\n".join(block for block in ("\n".join(facts), services, replicas, hosts) if block) + "\n"
+
+
+def history_text(view: View) -> str:
+    """`gitops history`: a line a deployment, the reason of one that did not succeed below it."""
+    if not view["deployments"]:
+        return f"{view['app']} has no deployment yet"
+    rows = [
+        (
+            deployment["started_at"][:19].replace("T", " "),
+            deployment["outcome"],
+            deployment["commit"][:SHORT],
+            deployment["previous_commit"][:SHORT] or "-",
+            seconds(deployment["duration_s"]),
+            deployment["trigger"],
+            _changes(deployment["changes"]),
+        )
+        for deployment in view["deployments"]
+    ]
+    header = ("STARTED (UTC)", "OUTCOME", "COMMIT", "FROM", "TOOK", "TRIGGER", "CONTAINERS")
+    head, *lines = columns(header, rows).splitlines()
+    text = [head]
+    for line, deployment in zip(lines, view["deployments"], strict=True):
+        text.append(line)
+        if deployment["reason"]:
+            text.append("    " + _indented(deployment["reason"], 4))
+    return "\n".join(text)
+
+
+def plan_text(view: View) -> str:
+    """`gitops plan`: the steps in order, what is kept, and how haproxy.cfg changes."""
+    way = f"{view['from_commit'][:SHORT] or 'nothing'} -> {view['commit'][:SHORT]}"
+    if not view["changes"]:
+        return f"{view['app']}: {way}: nothing to do"
+    steps = columns(
+        ("BATCH", "ACTION", "REPLICA", "HOST", "REASON"),
+        (
+            (
+                step["batch"] or "-",
+                step["action"],
+                f"{step['service']}.{step['slot']}" if step["slot"] else step["service"] or "-",
+                step["host"] or "-",
+                step["reason"],
+            )
+            for step in view["steps"]
+        ),
+    )
+    count = f"{view['changes']} change{'s' if view['changes'] > 1 else ''}"
+    return "\n\n".join(
+        block for block in (f"{view['app']}: {way}: {count}", steps, view["haproxy_diff"]) if block
+    )
+
+
+def result_text(view: View) -> str:
+    """`gitops sync` and `gitops rollback`: how it ended, in one sentence, and why."""
+    commit, deployment = view["commit"][:SHORT], view["deployment"]
+    reason = f"\n{view['message']}" if view["message"] else ""
+    if view["outcome"] == "nothing":
+        return f"nothing to do: {commit} is what runs"
+    if view["outcome"] == "held":
+        return f"held: {view['message']}"
+    took = f" in {seconds(deployment['duration_s'])}" if deployment else ""
+    if view["outcome"] == "succeeded":
+        changes = f" ({_changes(deployment['changes'])})" if deployment else ""
+        return f"succeeded: {commit}{took}{changes}"
+    if view["outcome"] == "rolled-back":
+        back = deployment["previous_commit"][:SHORT] if deployment else ""
+        return f"rolled-back: {commit} failed, back on {back or 'nothing: it was the first'}{took}{reason}"
+    return f"{view['outcome']}: {commit}{took}{reason}"
+
+
+def doctor_text(view: View) -> str:
+    """`gitops doctor`: every check, and below one that fails the command that mends it."""
+    checks = view["checks"]
+    table = columns(
+        ("HOST", "", "CHECK", "FOUND"),
+        (
+            (c["host"] or "controller", "ok" if c["ok"] else "FAIL", c["check"], _first(c["message"]))
+            for c in checks
+        ),
+    )
+    head, *lines = table.splitlines()
+    text = [head]
+    for line, check in zip(lines, checks, strict=True):
+        text.append(line)
+        if not check["ok"] and check["fix"]:
+            text.append(f"    mend it: {_indented(check['fix'], 13)}")
+    bad = sum(not check["ok"] for check in checks)
+    return "\n".join(
+        [*text, "", f"{bad} of {len(checks)} checks failed" if bad else f"all {len(checks)} checks ok"]
+    )
+
+
+def _changes(changes: View) -> str:
+    """`+4 -4 =2`: started, stopped, kept."""
+    return f"+{changes['started']} -{changes['stopped']} ={changes['kept']}"
+
+
+def _first(text: str) -> str:
+    return text.partition("\n")[0]
+
+
+def _indented(text: str, width: int) -> str:
+    return text.replace("\n", "\n" + " " * width)
