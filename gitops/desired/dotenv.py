@@ -8,22 +8,25 @@ to a comment). No message ever shows a value: these files hold secrets.
 from __future__ import annotations
 
 import re
+from collections import ChainMap
 from collections.abc import Mapping
 
 from gitops.desired.interpolate import substitute
-from gitops.desired.problems import Problems, quoted
+from gitops.desired.problems import Problems
 from gitops.desired.yaml import decode
 from gitops.errors import PermanentError, Where
 
+_BLANK = re.compile(r"\s*")
 _KEY = re.compile(
     r"(?:export[ \t]+)?(?P<key>[A-Za-z_][A-Za-z0-9_.\-]*)[ \t]*(?P<sign>[=:]|(?=\r?\n|$|#))[ \t]*"
 )
 _SINGLE = re.compile(r"'(?P<value>(?:[^'\\]|\\.)*)'", re.DOTALL)
 _DOUBLE = re.compile(r'"(?P<value>(?:[^"\\]|\\.)*)"', re.DOTALL)
-_BARE = re.compile(r"[^\n]*")
 _COMMENT = re.compile(r"(?:^|[ \t])#.*")
 _REST = re.compile(r"[ \t\r]*(?:#[^\n]*)?(?:\n|$)")
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "v": "\v", "$": "$$"}
+_MOST_TEXT = 4_000_000  # characters of all values of a file, variables replaced
 
 
 def parse(content: bytes, file: str, variables: Mapping[str, str], problems: Problems) -> dict[str, str]:
@@ -37,64 +40,94 @@ def parse(content: bytes, file: str, variables: Mapping[str, str], problems: Pro
         problems: what is wrong goes there; the line is left out of the result.
     """
     text = decode(content, file, problems)
-    found: dict[str, str] = {}
-    position = 0
-    while text is not None and position < len(text):
-        position = _statement(text, position, file, variables, found, problems)
-    return found
+    return {} if text is None else _Reader(text, file, variables, problems).read()
 
 
-def _statement(
-    text: str,
-    start: int,
-    file: str,
-    variables: Mapping[str, str],
-    found: dict[str, str],
-    problems: Problems,
-) -> int:
-    """Reads one line (or one quoted value of several); returns where the next begins."""
-    start += len(text[start:]) - len(text[start:].lstrip()) if text[start].isspace() else 0
-    next_line = text.find("\n", start) + 1 or len(text)
-    if start >= len(text) or text[start] == "#":
-        return next_line
-    where = Where(file, text.count("\n", 0, start) + 1)
-    key = _KEY.match(text, start)
-    if key is None:
-        problems.report("not a `KEY=value` line", where, "a name has letters, digits and `_`")
-        return next_line
-    name = key["key"]
-    if not key["sign"]:
-        if name in variables:
-            found[name] = variables[name]
-        else:
-            problems.report(f"{quoted(name)} has no value", where, "write `KEY=value`")
-        return next_line
-    known = {**variables, **found}
-    try:
-        value, end = _value(text, key.end(), known)
-    except PermanentError as error:
-        problems.report(f"{name}: {error.message}", where, error.hint or "single quotes keep a `$` as it is")
-        return next_line
-    rest = _REST.match(text, end)
-    if rest is None:
-        problems.report(f"{name}: text after the closing quote", where, "quote the whole value")
-        return text.find("\n", end) + 1 or len(text)
-    found[name] = value
-    return rest.end()
+class _Reader:
+    """Goes through one file, line by line; a quoted value may take several."""
 
+    def __init__(self, text: str, file: str, variables: Mapping[str, str], problems: Problems) -> None:
+        self._text = text
+        self._file = file
+        self._problems = problems
+        self._found: dict[str, str] = {}
+        self._known = ChainMap(self._found, dict(variables))
+        self._position = 0
+        self._line = 1
 
-def _value(text: str, start: int, known: Mapping[str, str]) -> tuple[str, int]:
-    """The value that begins at `start`, and where it ends."""
-    opening = text[start : start + 1]
-    if opening == "'":
-        if match := _SINGLE.match(text, start):
-            return match["value"].replace("\\'", "'"), match.end()
-        raise PermanentError("a quote without its end", hint="close it with `'`")
-    if opening == '"':
-        if match := _DOUBLE.match(text, start):
-            unescaped = re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[1]), match["value"], flags=re.DOTALL)
-            return substitute(unescaped, known), match.end()
-        raise PermanentError("a quote without its end", hint='close it with `"`')
-    match = _BARE.match(text, start)
-    end = match.end() if match else start
-    return substitute(_COMMENT.sub("", text[start:end]).strip(), known), end
+    def read(self) -> dict[str, str]:
+        """The variables, the last of a name wins."""
+        size = 0
+        while True:
+            self._advance(_BLANK)
+            if self._position >= len(self._text):
+                return self._found
+            if self._text[self._position] != "#":
+                size += self._statement(Where(self._file, self._line))
+            if size > _MOST_TEXT:
+                message = f"more than {_MOST_TEXT:,} characters, variables replaced"
+                self._problems.report(message, Where(self._file, self._line))
+                return self._found
+            self._go_to(self._end_of_line(self._position))
+
+    def _go_to(self, position: int) -> None:
+        self._line += self._text.count("\n", self._position, position)
+        self._position = position
+
+    def _advance(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
+        """Goes behind the pattern where it matches here."""
+        match = pattern.match(self._text, self._position)
+        if match:
+            self._go_to(match.end())
+        return match
+
+    def _end_of_line(self, position: int) -> int:
+        end = self._text.find("\n", position)
+        return len(self._text) if end < 0 else end
+
+    def _statement(self, where: Where) -> int:
+        """Reads one variable; returns the length of its value."""
+        key = self._advance(_KEY)
+        if key is None:
+            self._problems.report("not a `KEY=value` line", where, "a name has letters, digits and `_`")
+            return 0
+        name = key["key"]
+        try:
+            value = self._value() if key["sign"] else self._inherited(name)
+        except PermanentError as error:
+            self._problems.report(f"{name}: {error.message}", where, error.hint)
+            return 0
+        if not _REST.match(self._text, self._position):
+            self._problems.report(f"{name}: text after the closing quote", where, "quote the whole value")
+            return 0
+        self._found[name] = value
+        return len(value)
+
+    def _inherited(self, name: str) -> str:
+        if name not in self._known:
+            raise PermanentError("has no value", hint="write `KEY=value`")
+        return self._known[name]
+
+    def _value(self) -> str:
+        """The value that begins here; goes behind it."""
+        opening = self._text[self._position : self._position + 1]
+        if opening == "'":
+            if match := self._advance(_SINGLE):
+                return match["value"].replace("\\'", "'")
+            raise PermanentError("a quote without its end", hint="close it with `'`")
+        if opening == '"':
+            if match := self._advance(_DOUBLE):
+                unescaped = _ESCAPE.sub(lambda found: _ESCAPES.get(found[1], found[1]), match["value"])
+                return self._substitute(unescaped)
+            raise PermanentError("a quote without its end", hint='close it with `"`')
+        end = self._end_of_line(self._position)
+        bare = self._text[self._position : end]
+        self._go_to(end)
+        return self._substitute(_COMMENT.sub("", bare).strip())
+
+    def _substitute(self, text: str) -> str:
+        try:
+            return substitute(text, self._known)
+        except PermanentError as error:
+            hint = f"{error.hint}; single quotes keep a `$` as it is"
+            raise PermanentError(error.message, hint=hint) from None

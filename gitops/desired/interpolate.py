@@ -16,11 +16,13 @@ from dataclasses import replace
 
 from gitops.desired.problems import Problems, quoted
 from gitops.desired.yaml import Node
-from gitops.errors import PermanentError
+from gitops.errors import PermanentError, Where
 
 _MAX_DEPTH = 16  # defaults within defaults
-_MAX_TEXT = 1_000_000  # characters of one interpolated value
+_MAX_TEXT = 131_072  # characters of one interpolated value; Linux takes no longer argument or variable
+_MAX_TOTAL = 10_000_000  # characters of all of a file's
 _DOLLAR = re.compile(r"\$(?:(?P<dollar>\$)|(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<brace>\{)|)")
+_BRACE = re.compile(r"\$\$|\$\{|\}")
 _BRACED = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:(?P<operator>:?[-?+])(?P<word>.*))?", re.DOTALL)
 
 
@@ -35,28 +37,47 @@ def substitute(text: str, variables: Mapping[str, str]) -> str:
 
 def interpolate(node: Node, variables: Mapping[str, str], problems: Problems) -> Node:
     """The node with every string value interpolated; keys are left as they are, as Compose does."""
-    match node.value:
-        case str() as text if "$" in text:
-            try:
-                return replace(node, value=substitute(text, variables))
-            except PermanentError as error:
-                problems.report(error.message, node.where, error.hint, last=True)
-                return replace(node, value="")
-        case tuple() as items:
-            return replace(node, value=tuple(interpolate(item, variables, problems) for item in items))
-        case dict() as entries:
-            return replace(
-                node, value={key: interpolate(entry, variables, problems) for key, entry in entries.items()}
-            )
-        case _:
-            return node
+    return _Interpolation(variables, problems).of(node)
+
+
+class _Interpolation:
+    """One file's interpolation, bounded as a whole."""
+
+    def __init__(self, variables: Mapping[str, str], problems: Problems) -> None:
+        self._variables = variables
+        self._problems = problems
+        self._left = _MAX_TOTAL
+
+    def of(self, node: Node) -> Node:
+        match node.value:
+            case str() as text if "$" in text:
+                return replace(node, value=self._text(text, node.where))
+            case tuple() as items:
+                return replace(node, value=tuple(self.of(item) for item in items))
+            case dict() as entries:
+                return replace(node, value={key: self.of(entry) for key, entry in entries.items()})
+            case _:
+                return node
+
+    def _text(self, text: str, where: Where) -> str:
+        if self._left <= 0:
+            return ""  # reported already
+        try:
+            done = substitute(text, self._variables)
+        except PermanentError as error:
+            self._problems.report(error.message, where, error.hint, last=True)
+            return ""
+        self._left -= len(done)
+        if self._left <= 0:
+            self._problems.report(f"more than {_MAX_TOTAL:,} characters once interpolated", where, last=True)
+        return done
 
 
 def _substitute(text: str, variables: Mapping[str, str], depth: int) -> str:
     if depth > _MAX_DEPTH:
         raise PermanentError(f"defaults nested deeper than {_MAX_DEPTH}")
     done: list[str] = []
-    position = 0
+    position = size = 0
     while match := _DOLLAR.search(text, position):
         done.append(text[position : match.start()])
         position = match.end()
@@ -72,21 +93,21 @@ def _substitute(text: str, variables: Mapping[str, str], depth: int) -> str:
             raise PermanentError(
                 "a `$` that begins no variable", hint="write `$$` for a dollar sign, `${NAME}` for a variable"
             )
-    done.append(text[position:])
-    if sum(map(len, done)) > _MAX_TEXT:
-        raise PermanentError(f"longer than {_MAX_TEXT:,} characters once interpolated")
-    return "".join(done)
+        size += len(done[-1]) + len(done[-2])
+        if size > _MAX_TEXT:
+            raise PermanentError(f"longer than {_MAX_TEXT:,} characters once interpolated")
+    return "".join((*done, text[position:]))
 
 
 def _closing(text: str, start: int) -> int:
     """Where the brace that opened before `start` closes; only `${` opens another."""
     opened = 1
-    for found in re.finditer(r"\$\$|\$\{|\}", text[start:]):
+    for found in _BRACE.finditer(text, start):
         if found[0] == "$$":
             continue
         opened += 1 if found[0] == "${" else -1
         if opened == 0:
-            return start + found.start()
+            return found.start()
     raise PermanentError("`${` without its `}`", hint="write `$$` for a dollar sign")
 
 

@@ -122,8 +122,7 @@ def read(content: bytes, file: str, problems: Problems) -> Node | None:
         problems.report(error.message, error.where, error.hint)
         return None
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = Where(file, mark.line + 1, mark.column + 1) if mark else Where(file)
+        where = _where(error, file)
         reason = ", ".join(part for part in (error.context, error.problem) if part)
         hint = "indent with spaces, not with tabs" if _tab_near(text, where) else ""
         problems.report(f"not valid YAML: {reason}", where, hint)
@@ -137,6 +136,39 @@ def read(content: bytes, file: str, problems: Problems) -> Node | None:
         )
         return None
     return document
+
+
+def check_limits(content: bytes, file: str, problems: Problems) -> None:
+    """Reports what makes a file dangerous to any YAML reader: size, depth, aliases, what is no text.
+
+    What is wrong with its syntax is left to the reader that follows: the file may be INI.
+    """
+    text = decode(content, file, problems)
+    if text is None:
+        return
+    try:
+        _Composer(text, file, Problems()).document()
+    except GitopsError as error:
+        problems.report(error.message, error.where, error.hint)
+    except yaml.YAMLError:
+        return
+
+
+def syntax_error(content: bytes, file: str) -> Where | None:
+    """Where a file stops being YAML, or None."""
+    try:
+        for _ in yaml.parse(content, Loader=_LOADER):
+            pass
+    except yaml.MarkedYAMLError as error:
+        return _where(error, file)
+    except yaml.YAMLError:
+        return Where(file, 1)
+    return None
+
+
+def _where(error: yaml.MarkedYAMLError, file: str) -> Where:
+    mark = error.problem_mark or error.context_mark
+    return Where(file, mark.line + 1, mark.column + 1) if mark else Where(file)
 
 
 def _tab_near(text: str, where: Where) -> bool:
