@@ -1,0 +1,17 @@
+"""One run of a playbook as another process can find it again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Run:
+    """The process group of an `ansible-playbook`, recorded so that a successor can end an orphan."""
+
+    pgid: int
+    start_time: (
+        int  # of the group's leader, in clock ticks since boot: tells it from a later process of that id
+    )
+    folder: Path  # the run folder

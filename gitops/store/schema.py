@@ -1,0 +1,156 @@
+"""The tables, and how an older database becomes one of this version.
+
+The states of a deployment and what may follow each (the store enforces it, see
+`gitops.model.deployment.TRANSITIONS`):
+
+    pending       recorded, nothing done          -> planning
+    planning      reading, observing, planning    -> running, verifying, rolling-back
+    running       the playbook runs               -> verifying, rolling-back
+    verifying     checking what serves            -> succeeded, rolling-back
+    rolling-back  on the way to the last good one -> rolled-back
+    succeeded, rolled-back, failed, superseded, cancelled: outcomes; nothing follows
+
+From every state before an outcome a deployment may also become `failed` or
+`cancelled`, and before its rollback `superseded`. The database itself holds the
+invariant that an application has at most one deployment without an outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+from gitops.errors import PermanentError
+from gitops.model.deployment import OUTCOMES
+
+metadata = sa.MetaData()
+
+_UNFINISHED = f"state NOT IN ({', '.join(repr(state) for state in sorted(OUTCOMES))})"
+
+deployments = sa.Table(
+    "deployments",
+    metadata,
+    sa.Column(
+        "number", sa.Integer, primary_key=True, autoincrement=True
+    ),  # the order, whatever the clock says
+    sa.Column("id", sa.String, nullable=False, unique=True),
+    sa.Column("app", sa.String, nullable=False),
+    sa.Column("commit_sha", sa.String, nullable=False),
+    sa.Column("previous_commit", sa.String, nullable=False),
+    sa.Column("state", sa.String, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False, default=""),
+    sa.Column("trigger_kind", sa.String, nullable=False),
+    sa.Column("started_at", sa.String, nullable=False),  # ISO 8601, UTC
+    sa.Column("finished_at", sa.String, nullable=False, default=""),
+    sa.Column("started_clock", sa.Float, nullable=False),  # seconds since that boot of the machine
+    sa.Column("started_boot", sa.String, nullable=False),
+    sa.Column("duration_s", sa.Float, nullable=False, default=0.0),
+    sa.Column("started", sa.Integer, nullable=False, default=0),  # containers
+    sa.Column("stopped", sa.Integer, nullable=False, default=0),
+    sa.Column("kept", sa.Integer, nullable=False, default=0),
+    sa.Column("owner_host", sa.String, nullable=False),
+    sa.Column("owner_boot", sa.String, nullable=False),
+    sa.Column("owner_pid", sa.Integer, nullable=False),
+    sa.Column("owner_start", sa.BigInteger, nullable=False),  # clock ticks since boot
+    sa.Index("deployments_by_app", "app", "number"),
+    sa.Index(
+        "one_running_deployment",
+        "app",
+        unique=True,
+        sqlite_where=sa.text(_UNFINISHED),
+        postgresql_where=sa.text(_UNFINISHED),
+    ),
+    sqlite_autoincrement=True,
+)
+
+phases = sa.Table(
+    "phases",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("deployment_id", sa.String, nullable=False, index=True),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+)
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("deployment_id", sa.String, nullable=False, index=True),
+    sa.Column("pgid", sa.Integer, nullable=False),
+    sa.Column("start_time", sa.BigInteger, nullable=False),
+    sa.Column("folder", sa.String, nullable=False),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("deployment_id", sa.String, nullable=False, index=True),
+    sa.Column("at", sa.String, nullable=False),  # ISO 8601, UTC
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("host", sa.String, nullable=False),
+    sa.Column("task", sa.String, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("data", sa.Text, nullable=False),  # JSON object
+)
+
+goods = sa.Table(
+    "goods",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),  # the last one is the good commit
+    sa.Column("app", sa.String, nullable=False, index=True),
+    sa.Column("commit_sha", sa.String, nullable=False),
+    sa.Column("deployment_id", sa.String, nullable=False),
+)
+
+quarantine = sa.Table(
+    "quarantine",
+    metadata,
+    sa.Column("app", sa.String, primary_key=True),
+    sa.Column("commit_sha", sa.String, primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("at", sa.String, nullable=False),
+)
+
+apps = sa.Table(
+    "apps",
+    metadata,
+    sa.Column("app", sa.String, primary_key=True),
+    sa.Column("paused", sa.Boolean, nullable=False, default=False),
+    sa.Column("target", sa.String, nullable=False, default=""),  # last commit seen on the branch
+    sa.Column("target_seen_at", sa.String, nullable=False, default=""),
+    sa.Column("message", sa.Text, nullable=False, default=""),
+)
+
+schema_version = sa.Table("schema_version", metadata, sa.Column("version", sa.Integer, nullable=False))
+
+Migration = Callable[[sa.Connection], None]
+MIGRATIONS: tuple[Migration, ...] = (metadata.create_all,)
+"""Each brings the database one version further; append, never change one that was released.
+
+A second one turns the first into the frozen statements of version 1, and ends with the tables above.
+"""
+
+
+def migrate(connection: sa.Connection, migrations: tuple[Migration, ...] = MIGRATIONS) -> None:
+    """Bring the database to this version, inside the caller's transaction.
+
+    Raises:
+        PermanentError: the database is of a newer version.
+    """
+    schema_version.create(connection, checkfirst=True)
+    found = connection.execute(sa.select(schema_version.c.version)).scalar()
+    version = 0 if found is None else int(found)
+    if version > len(migrations):
+        raise PermanentError(
+            f"the store has version {version}, and this gitops knows versions up to {len(migrations)}",
+            hint="install the newer gitops again",
+        )
+    if version == len(migrations):
+        return
+    for step in migrations[version:]:
+        step(connection)
+    connection.execute(schema_version.delete())
+    connection.execute(schema_version.insert().values(version=len(migrations)))
