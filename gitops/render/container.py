@@ -70,9 +70,12 @@ def _host_config(app: str, spec: ContainerSpec, network: str) -> dict[str, Any]:
             "Binds": binds,
             "Tmpfs": {mount.target: _tmpfs(mount) for mount in spec.mounts if mount.kind == "tmpfs"},
             "PortBindings": {
-                f"{port}/{protocol}": [{"HostPort": str(published)}] for published, port, protocol in spec.host_ports
+                f"{port}/{protocol}": [{"HostPort": str(published)}]
+                for published, port, protocol in spec.host_ports
             },
-            "RestartPolicy": _said({"Name": spec.restart.name, "MaximumRetryCount": spec.restart.max_attempts}),
+            "RestartPolicy": _said(
+                {"Name": spec.restart.name, "MaximumRetryCount": spec.restart.max_attempts}
+            ),
             "ReadonlyRootfs": spec.read_only,
             "Init": spec.init,
             "CapAdd": list(spec.cap_add),
@@ -133,8 +136,4 @@ def _said(fields: dict[str, Any]) -> dict[str, Any]:
     An empty list stays where None would mean the image's own: `command: []` takes it away.
     """
     keep_empty = ("Cmd", "Entrypoint")
-    return {
-        key: value
-        for key, value in fields.items()
-        if value or (key in keep_empty and value is not None)
-    }
+    return {key: value for key, value in fields.items() if value or (key in keep_empty and value is not None)}

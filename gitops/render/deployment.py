@@ -71,7 +71,11 @@ def _ansible_cfg(fleet: Fleet) -> bytes:
 def inventory_files(fleet: Fleet) -> dict[str, bytes]:
     """The hosts without variables, and a file of connection variables each."""
     others = tuple(host for host in fleet.hosts if not host.runs_containers and not host.balances)
-    groups = {CONTAINER_HOSTS: fleet.container_hosts, LOAD_BALANCERS: fleet.load_balancers, "ungrouped": others}
+    groups = {
+        CONTAINER_HOSTS: fleet.container_hosts,
+        LOAD_BALANCERS: fleet.load_balancers,
+        "ungrouped": others,
+    }
     lines = ["# managed by ansible-gitops", "---"]
     for group, hosts in groups.items():
         if hosts:
@@ -96,8 +100,12 @@ def _host_vars(host: Host) -> bytes:
 
 def _machinery() -> dict[str, bytes]:
     """The action plugins, the part of the package that they import, and the edge's template."""
-    files = {f"gitops/{path.relative_to(_PACKAGE)}": path for pattern in _COPIED for path in _PACKAGE.glob(pattern)}
+    files = {
+        f"gitops/{path.relative_to(_PACKAGE)}": path for pattern in _COPIED for path in _PACKAGE.glob(pattern)
+    }
     files |= {f"action_plugins/{path.name}": path for path in folder("playbooks").glob("action_plugins/*.py")}
     files["templates/haproxy.cfg.j2"] = folder("templates") / "haproxy.cfg.j2"
     contents = {name: path.read_bytes() for name, path in files.items()}
-    return contents | {"gitops/render/__init__.py": b'"""The part of the renderer that a load balancer needs."""\n'}
+    return contents | {
+        "gitops/render/__init__.py": b'"""The part of the renderer that a load balancer needs."""\n'
+    }

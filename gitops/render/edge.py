@@ -91,9 +91,17 @@ def assemble(fragments: Mapping[str, str]) -> str:
     parsed = {app: parse(text) for app, text in sorted(fragments.items())}
     _check_claims(parsed)
     sections = [section for part in parsed.values() for section in part.sections]
-    return environment().get_template("haproxy.cfg.j2").render(
-        routes=sorted((route for part in parsed.values() for route in part.routes), key=lambda r: r.order),
-        sections=sorted(sections, key=lambda s: s.startswith("backend ")),  # stable: by application within
+    return (
+        environment()
+        .get_template("haproxy.cfg.j2")
+        .render(
+            routes=sorted(
+                (route for part in parsed.values() for route in part.routes), key=lambda r: r.order
+            ),
+            sections=sorted(
+                sections, key=lambda s: s.startswith("backend ")
+            ),  # stable: by application within
+        )
     )
 
 

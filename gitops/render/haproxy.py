@@ -105,15 +105,24 @@ def fragment(stack: Stack, previous: Stack | None, backends: tuple[Backend, ...]
     if not targets:
         return ""
     sections = [
-        _Section(name, modes[name], _SERVER_OPTIONS[modes[name]], tuple(sorted(servers.get(targets[name], ()), key=lambda s: s.name)))
+        _Section(
+            name,
+            modes[name],
+            _SERVER_OPTIONS[modes[name]],
+            tuple(sorted(servers.get(targets[name], ()), key=lambda s: s.name)),
+        )
         for name in sorted(targets)
     ]
     _check(stack.app, routes.values(), sections)
-    return environment().get_template("fragment.cfg.j2").render(
-        app=stack.app,
-        routes=sorted(routes.values()),
-        frontends=sorted(frontends.values()),
-        backends=sections,
+    return (
+        environment()
+        .get_template("fragment.cfg.j2")
+        .render(
+            app=stack.app,
+            routes=sorted(routes.values()),
+            frontends=sorted(frontends.values()),
+            backends=sections,
+        )
     )
 
 

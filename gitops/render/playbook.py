@@ -36,7 +36,8 @@ class Task:
     def lines(self) -> tuple[tuple[str, str | tuple[str, ...]], ...]:
         """The arguments as the template prints them: JSON, and a list of mappings one a line."""
         return tuple(
-            (key, tuple(map(_json, value)) if _is_rows(value) else _json(value)) for key, value in self.arguments.items()
+            (key, tuple(map(_json, value)) if _is_rows(value) else _json(value))
+            for key, value in self.arguments.items()
         )
 
 
@@ -109,7 +110,13 @@ def plays(plan: Plan) -> tuple[Play, ...]:
             found += _retire(plan, phase, switch, balancers)
             watched |= {retire.successor for retire in phase.retires}
     if files and balancers:  # the edge alone changes
-        found.append(Play("Bring the edge up to date", balancers, (_edge(plan.app, "Check haproxy.cfg, swap it", files[0]),)))
+        found.append(
+            Play(
+                "Bring the edge up to date",
+                balancers,
+                (_edge(plan.app, "Check haproxy.cfg, swap it", files[0]),),
+            )
+        )
     found.append(_finish(plan, [start for start in plan.starts if start.container not in watched]))
     return tuple(play for play in found if play.hosts)
 
@@ -118,7 +125,9 @@ def _prepare(plan: Plan) -> Play:
     tasks = [Task("Take the lock of the host", "gitops_lock")]
     if plan.pulls:
         pulls = [{"host": pull.host, "image": pull.image} for pull in plan.pulls]
-        tasks.append(Task("Pull the images before the first container is touched", "gitops_image", {"pulls": pulls}))
+        tasks.append(
+            Task("Pull the images before the first container is touched", "gitops_image", {"pulls": pulls})
+        )
     return Play("Prepare the hosts", tuple(host.name for host in plan.fleet.hosts), tuple(tasks))
 
 
@@ -136,7 +145,9 @@ def _start(plan: Plan, phase: StartPhase) -> Play:
     reasons = dict.fromkeys(start.reason for start in phase.starts)
     names = _listed(f"{start.service}.{start.slot} on {start.host}" for start in phase.starts)
     tasks = (
-        Task(f"Start {names}: {_listed(reasons)}", "gitops_container", {"state": "started", "containers": rows}),
+        Task(
+            f"Start {names}: {_listed(reasons)}", "gitops_container", {"state": "started", "containers": rows}
+        ),
         Task("Wait until healthy", "gitops_healthy", {"containers": _watched(plan, phase.starts)}),
     )
     return Play(f"Batch {phase.batch}: start {_services(phase.starts)}", _hosts(phase.starts), tasks)
@@ -153,12 +164,17 @@ def _retire(plan: Plan, phase: RetirePhase, switch: Switch | None, balancers: tu
     if switch and balancers:
         drained = [retire for retire in phase.retires if retire.served]
         task = _edge(plan.app, f"Drain {_services(drained)}", switch)
-        task.arguments.update(drain=[retire.container for retire in drained], drain_s=max((retire.grace_s for retire in phase.retires), default=0.0))
+        task.arguments.update(
+            drain=[retire.container for retire in drained],
+            drain_s=max((retire.grace_s for retire in phase.retires), default=0.0),
+        )
         found.append(Play(f"{title}: drain at the edge", balancers, (task,)))
     rows = [{"host": r.host, "name": r.container, "grace_s": r.grace_s} for r in phase.retires]
     reasons = _listed(dict.fromkeys(retire.reason for retire in phase.retires))
     names = _listed(f"{retire.service}.{retire.slot} on {retire.host}" for retire in phase.retires)
-    task = Task(f"Stop and remove {names}: {reasons}", "gitops_container", {"state": "absent", "containers": rows})
+    task = Task(
+        f"Stop and remove {names}: {reasons}", "gitops_container", {"state": "absent", "containers": rows}
+    )
     found.append(Play(f"{title}: remove {_services(phase.retires)}", _hosts(phase.retires), (task,)))
     return found
 
@@ -179,7 +195,8 @@ def _edge(app: str, name: str, switch: Switch) -> Task:
 def _watched(plan: Plan, starts: Iterable[Start]) -> list[dict[str, Any]]:
     services = {service.name: service for service in plan.stack.services}
     return [
-        {"host": s.host, "name": s.container, "monitor_s": services[s.service].update.monitor_s} for s in starts
+        {"host": s.host, "name": s.container, "monitor_s": services[s.service].update.monitor_s}
+        for s in starts
     ]
 
 
@@ -217,9 +234,15 @@ def literal(text: str) -> str:
 
 def _check(plan: Plan) -> None:
     """Nothing but words reaches the arguments of a task, which Ansible templates."""
-    names = [plan.app, *(service.name for service in plan.stack.services), *(h.name for h in plan.fleet.hosts)]
+    names = [
+        plan.app,
+        *(service.name for service in plan.stack.services),
+        *(h.name for h in plan.fleet.hosts),
+    ]
     names += [start.container for start in plan.starts] + [retire.container for retire in plan.retires]
     bad = [name for name in names if not _NAME.fullmatch(name)]
     bad += [pull.image for pull in plan.pulls if not _IMAGE.fullmatch(pull.image)]
     if bad:
-        raise PermanentError(f"{bad[0]!r} must not reach a playbook", hint="letters, digits, '.', '_', '-' only")
+        raise PermanentError(
+            f"{bad[0]!r} must not reach a playbook", hint="letters, digits, '.', '_', '-' only"
+        )

@@ -69,7 +69,9 @@ class Task(ActionBase):  # type: ignore[misc]  # Ansible ships no types
 
 def failed(error: GitopsError, host: str) -> dict[str, Any]:
     """Ansible's result of a failure: one message for people, and the fields that the controller reads."""
-    problem = error if isinstance(error, TaskError) else TaskError(error.message, _kind(error), hint=error.hint)
+    problem = (
+        error if isinstance(error, TaskError) else TaskError(error.message, _kind(error), hint=error.hint)
+    )
     data = problem.data(host)
     hint = f" ({problem.hint})" if problem.hint else ""
     message = "\n".join([f"{host}: {problem.message}{hint}", *(f"    {line}" for line in problem.logs)])

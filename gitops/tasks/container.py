@@ -124,7 +124,9 @@ def _same(there: Row, body: Row) -> bool:
         port: sorted({entry["HostPort"] for entry in entries})
         for port, entries in body["HostConfig"].get("PortBindings", {}).items()
     }
-    return all(labels.get(key) == body["Labels"][key] for key in (APP, SERVICE, SLOT, SPEC)) and bound == wanted
+    return (
+        all(labels.get(key) == body["Labels"][key] for key in (APP, SERVICE, SLOT, SPEC)) and bound == wanted
+    )
 
 
 def _remove(engine: Engine, name: str, grace_s: float, *, check: bool) -> Outcome:

@@ -85,7 +85,11 @@ def _apply(channel: Channel, target: Target, *, check: bool) -> Outcome:
     reload = running.follow(reload=reload)
     if reload:
         files.note_loaded(digest)
-    said = [*(["haproxy.cfg swapped"] if writes else []), *(["HAProxy reloaded"] if reload else []), *running.said]
+    said = [
+        *(["haproxy.cfg swapped"] if writes else []),
+        *(["HAProxy reloaded"] if reload else []),
+        *running.said,
+    ]
     return Outcome(bool(said), ", ".join(said) or "haproxy.cfg and HAProxy are as wanted")
 
 
@@ -132,7 +136,9 @@ class _Running:
         for place in places:
             backend, server = place
             if place not in there:
-                self._command(f"add server {backend}/{server} {self._wanted[place]}", "New server registered.")
+                self._command(
+                    f"add server {backend}/{server} {self._wanted[place]}", "New server registered."
+                )
             self._command(f"enable health {backend}/{server}")
         self._until_checked(places, lambda _: True)
         for backend, server in places:

@@ -106,9 +106,15 @@ class EdgeFiles:
         if done.code == _INVALID:
             raise TaskError(f"HAProxy calls the file invalid: {_alerts(done.words)}", "edge")
         if done.code == _BUSY:
-            raise ChangedMeanwhileError("another application's deployment changed the edge", "edge", hint="try again")
+            raise ChangedMeanwhileError(
+                "another application's deployment changed the edge", "edge", hint="try again"
+            )
         if done.code:
-            raise TaskError(f"{CONFIG} cannot be written: {done.words}", "edge", hint="prepare the host with gitops bootstrap")
+            raise TaskError(
+                f"{CONFIG} cannot be written: {done.words}",
+                "edge",
+                hint="prepare the host with gitops bootstrap",
+            )
 
     def note_loaded(self, digest: str) -> None:
         """Remembers what HAProxy was reloaded with."""

@@ -55,7 +55,9 @@ class Watch:
     def limit_s(self) -> float:
         """The time in which the engine itself would have called it unhealthy, at least 10 seconds."""
         check = self._state["Config"].get("Healthcheck") or {}
-        interval, timeout = (((check.get(key) or 0) / _NANO or _DEFAULTS[key]) for key in ("Interval", "Timeout"))
+        interval, timeout = (
+            ((check.get(key) or 0) / _NANO or _DEFAULTS[key]) for key in ("Interval", "Timeout")
+        )
         retries = check.get("Retries") or _DEFAULTS["Retries"]
         start_period = (check.get("StartPeriod") or 0) / _NANO
         return max(LEAST_LIMIT_S, start_period + float(retries) * (interval + timeout))
@@ -81,7 +83,9 @@ class Watch:
                 return
             self._pause(min(pause, max(0.0, deadline - time.monotonic())))
             pause = min(pause * 1.5, _LONGEST_PAUSE_S)
-        self._fail("unhealthy", f"never became healthy: {output.strip() or 'its health check does not answer'}")
+        self._fail(
+            "unhealthy", f"never became healthy: {output.strip() or 'its health check does not answer'}"
+        )
 
     def stand(self, monitor_s: float) -> None:
         """Waits until the container has run through its monitor window, counted from its start."""
@@ -99,7 +103,9 @@ class Watch:
     def _probe(self, left_s: float) -> tuple[bool, str]:
         timeout = ((self._state["Config"].get("Healthcheck") or {}).get("Timeout") or 0) / _NANO
         try:
-            code, output = self._engine.exec(self._name, self.test, timeout_s=min(left_s, timeout or _DEFAULTS["Timeout"]))
+            code, output = self._engine.exec(
+                self._name, self.test, timeout_s=min(left_s, timeout or _DEFAULTS["Timeout"])
+            )
         except ChannelTimeoutError:
             return False, "its health check does not end in time"
         except EngineError as error:
@@ -114,7 +120,11 @@ class Watch:
         self._state = there
         state = self._state["State"]
         if not state["Running"]:
-            self._fail("exit", f"exited with code {state['ExitCode']}" + (f": {state['Error']}" if state.get("Error") else ""))
+            self._fail(
+                "exit",
+                f"exited with code {state['ExitCode']}"
+                + (f": {state['Error']}" if state.get("Error") else ""),
+            )
         if self._state.get("RestartCount") or (self._began and state["StartedAt"] != self._began):
             self._fail("exit", f"was restarted after it exited (code {state['ExitCode']})")
         if ((state.get("Health") or {}).get("Status")) == "unhealthy":
@@ -124,7 +134,9 @@ class Watch:
     def _fail(self, kind: Kind, what: str) -> NoReturn:
         labels = (self._state.get("Config") or {}).get("Labels") or {}
         logs = last_lines(self._engine, self._name)
-        raise TaskError(f"{self.label} {what}", kind, service=labels.get(SERVICE, ""), container=self._name, logs=logs)
+        raise TaskError(
+            f"{self.label} {what}", kind, service=labels.get(SERVICE, ""), container=self._name, logs=logs
+        )
 
 
 def wait_healthy(engine: Engine, row: Mapping[str, Any]) -> Outcome:

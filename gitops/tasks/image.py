@@ -29,7 +29,9 @@ def _pull(engine: Engine, reference: str, machine: str, *, check: bool) -> Outco
             engine.pull(reference)
             there = engine.image(reference)
         except EngineError as error:
-            message = error.message if reference in error.message else f"cannot pull {reference}: {error.message}"
+            message = (
+                error.message if reference in error.message else f"cannot pull {reference}: {error.message}"
+            )
             raise TaskError(message, "pull") from error
     if there is None:
         raise TaskError(f"cannot pull {reference}: the engine says that it has, and does not know it", "pull")

@@ -42,7 +42,14 @@ class TaskError(PermanentError):
     """
 
     def __init__(
-        self, message: str, kind: Kind, *, service: str = "", container: str = "", logs: Sequence[str] = (), hint: str = ""
+        self,
+        message: str,
+        kind: Kind,
+        *,
+        service: str = "",
+        container: str = "",
+        logs: Sequence[str] = (),
+        hint: str = "",
     ) -> None:
         self.kind: Kind = kind
         self.service = service

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the run folder carries its own copy of the package
+sys.path.insert(
+    0, str(Path(__file__).resolve().parent.parent)
+)  # the run folder carries its own copy of the package
 
 from gitops.tasks import edge  # noqa: E402 - found only after the line above
 from gitops.tasks.action import Task  # noqa: E402 - as above

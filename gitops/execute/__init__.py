@@ -1,0 +1,1 @@
+"""Runs a rendered deployment with ansible-runner, and tells what happened as data."""

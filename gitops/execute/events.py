@@ -1,0 +1,94 @@
+"""What a run tells: events as they come, and in the end why it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened in a deployment."""
+
+    at: str  # ISO 8601, UTC
+    kind: str  # play, started, ok, changed, failed, unreachable; of our own: state, revert
+    message: str = ""  # one line for people; more for a failure
+    host: str = ""
+    task: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)  # what programs read; JSON
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run failed."""
+
+    kind: str  # pull, create, exit, unhealthy, edge, unreachable, timeout, lock, stopped, or internal
+    message: str
+    host: str = ""
+    service: str = ""
+    container: str = ""
+    logs: tuple[str, ...] = ()  # the container's last lines
+
+    @property
+    def reason(self) -> str:
+        """As the record and the quarantine state it: where, what, and the last log lines."""
+        place = " ".join(part for part in (self.service, self._where()) if part)
+        head = f"{place}: {self.message}" if place else self.message
+        return "\n".join([head, *(f"  | {line}" for line in self.logs)])
+
+    def _where(self) -> str:
+        machine = "/".join(part for part in (self.host, self.container) if part)
+        return f"on {machine}" if machine and self.service else machine
+
+
+TOLD = {
+    "playbook_on_play_start": "play",
+    "playbook_on_task_start": "started",
+    "runner_on_ok": "ok",
+    "runner_on_failed": "failed",
+    "runner_on_unreachable": "unreachable",
+}
+"""ansible-runner's events that are told, and what they are called here."""
+
+
+def event_of(raw: Mapping[str, Any]) -> Event | None:
+    """An event as ansible-runner reports it, or None for those that say nothing of their own."""
+    kind = TOLD.get(str(raw.get("event")))
+    if kind is None:
+        return None
+    data: Mapping[str, Any] = raw.get("event_data") or {}
+    result: Mapping[str, Any] = data.get("res") or {}
+    if kind == "failed" and data.get("ignore_errors"):
+        kind = "ok"
+    if kind == "ok" and result.get("changed"):
+        kind = "changed"
+    task = str(data.get("task") or "")
+    message = str(result.get("msg") or task or data.get("name") or data.get("play") or "")
+    fields = result.get("gitops")
+    return Event(
+        at=str(raw.get("created") or ""),
+        kind=kind,
+        message=message,
+        host=str(data.get("host") or ""),
+        task=task,
+        data=fields if isinstance(fields, dict) else {},
+    )
+
+
+def failure_of(event: Event) -> Failure | None:
+    """The failure that an event tells of, or None."""
+    if event.kind not in {"failed", "unreachable"}:
+        return None
+    data = event.data
+    if not data:
+        kind = "unreachable" if event.kind == "unreachable" else "internal"
+        return Failure(kind, event.message or event.task, host=event.host)
+    return Failure(
+        kind=str(data.get("kind") or "internal"),
+        message=str(data.get("message") or event.message),
+        host=str(data.get("host") or event.host),
+        service=str(data.get("service") or ""),
+        container=str(data.get("container") or ""),
+        logs=tuple(str(line) for line in data.get("logs") or ()),
+    )
