@@ -1,0 +1,181 @@
+"""The host's lock: it ends with its owner, and its owner's hands end with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gitops.channel.failures import LockHeldError, LockLostError
+from support.controllers import controller, machine, opened
+from support.labs import Lab
+
+pytestmark = pytest.mark.lab
+
+
+def test_a_second_controller_is_refused_and_told_who_holds_it(lab: Lab) -> None:
+    host = machine(lab, "h1")
+    with opened(host) as channels, controller(host, "the night shift") as other:
+        assert other.said == "locked"
+        with pytest.raises(
+            LockHeldError, match=rf"h1: .*the night shift \(process {other.process.pid} on .*since 20"
+        ):
+            channels["h1"].lock("me")
+        assert other.ask("list").isdigit()
+
+
+def test_a_released_lock_is_free_and_the_connection_stays(lab: Lab) -> None:
+    with opened(machine(lab, "h1")) as channels:
+        channel = channels["h1"]
+        for _ in range(3):
+            lock = channel.lock("me")
+            assert not lock.lost()
+            assert channel.fenced
+            lock.release()
+            assert lock.lost()
+            assert not channel.fenced
+        assert channel.run(["ls", "/var/lib/gitops/lock.owner"]).code != 0
+
+
+def test_podman_edges_and_sudo_have_it_too(lab: Lab) -> None:
+    hosts = (
+        machine(lab, "p1"),
+        machine(lab, "e1"),
+        machine(lab, "h2", ansible_user="ops", ansible_become=True),
+    )
+    with opened(*hosts) as channels:
+        locks = [channel.lock("me") for channel in channels.values()]
+        assert not any(lock.lost() for lock in locks)
+        for host in hosts:
+            with controller(host) as other:
+                assert other.said.startswith("LockHeldError")
+        for lock in locks:
+            lock.release()
+
+
+def test_kill_9_of_the_holder_frees_the_lock_and_ends_its_sockets(lab: Lab) -> None:
+    host = machine(lab, "h1")
+    with opened(host) as channels, controller(host) as other:
+        sockets = _sockets(other.process.pid)
+        assert any(path.suffix == ".e" for path in sockets)
+        masters = _masters(other.process.pid)
+        assert masters
+        os.kill(other.process.pid, signal.SIGKILL)
+        _until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in masters))
+        lock = _until(lambda: _taken(channels["h1"]))
+        lock.release()
+        assert all(_dead(path) for path in sockets)
+
+
+def test_a_stopped_controller_is_taken_over_and_can_do_nothing_more(lab: Lab) -> None:
+    host = machine(lab, "h1")
+    with opened(host) as channels, controller(host) as other:
+        assert other.ask("list").isdigit()
+        os.kill(other.process.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(LockHeldError):
+                channels["h1"].lock("me")
+            channels["h1"].take_over()
+            lock = channels["h1"].lock("me")
+        finally:
+            os.kill(other.process.pid, signal.SIGCONT)
+        assert other.ask("lost") == "True"
+        assert other.ask("list") == "LockLostError"
+        assert other.ask("run") == "LockLostError"
+        assert not lock.lost()
+        lock.release()
+
+
+def test_taking_over_a_free_lock_does_nothing(lab: Lab) -> None:
+    with opened(machine(lab, "h1")) as channels:
+        channels["h1"].take_over()
+        channels["h1"].lock("me").release()
+
+
+def test_a_process_that_lost_it_may_take_it_again(lab: Lab) -> None:
+    host = machine(lab, "h1")
+    with opened(host) as first, opened(host) as second:
+        lost = first["h1"].lock("first")
+        second["h1"].take_over()
+        _until(lost.lost)
+        with pytest.raises(LockLostError):
+            first["h1"].run("true")
+        lost.release()
+        again = first["h1"].lock("first")
+        assert first["h1"].run("echo on").stdout == b"on\n"
+        again.release()
+
+
+def test_a_lock_for_a_playbook_lasts_as_long_as_it(lab: Lab) -> None:
+    """A task's worker ends at once; the lock stays until `ansible-playbook` itself ends."""
+    host = machine(lab, "h3")
+    with opened(host) as channels, opened(host) as others:
+        channel = channels["h3"]
+        # The playbook: a process that has nothing to do with the worker beyond being watched.
+        playbook = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        try:
+            assert channel.lock_for(playbook.pid, "a playbook") is True
+            with pytest.raises(LockHeldError, match="a playbook"):
+                others["h3"].lock("me")
+        finally:
+            playbook.kill()
+            playbook.communicate()
+        _until(lambda: _taken(others["h3"])).release()
+
+
+def test_the_worker_of_a_holder_needs_no_lock_of_its_own(lab: Lab) -> None:
+    with opened(machine(lab, "h1")) as channels:
+        lock = channels["h1"].lock("me")
+        assert channels["h1"].lock_for(os.getppid(), "a task") is False
+        lock.release()
+
+
+def _taken(channel: object) -> object:
+    try:
+        return channel.lock("me")  # type: ignore[attr-defined]
+    except LockHeldError:
+        return None
+
+
+def _sockets(pid: int) -> list[Path]:
+    return [
+        path
+        for folder in Path("/run/gitops").glob(f"c{pid}-*")
+        for path in folder.iterdir()
+        if path.is_socket()
+    ]
+
+
+def _masters(pid: int) -> list[int]:
+    """The SSH masters of a controller: processes whose title names a control path in its folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                title = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue  # it has just ended
+            if title.startswith(b"ssh:") and f"/c{pid}-".encode() in title:
+                found.append(int(entry.name))
+    return found
+
+
+def _dead(path: Path) -> bool:
+    done = subprocess.run(
+        ["socat", "-u", "/dev/null", f"UNIX-CONNECT:{path}"], check=False, capture_output=True
+    )
+    return done.returncode != 0
+
+
+def _until(true: Callable[[], Any], seconds: float = 20) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < deadline, "did not come about in time"
+        time.sleep(0.02)
+    return found

@@ -1,0 +1,122 @@
+"""Channels to a lab's hosts, and a second controller as a process of its own.
+
+Run as a program it is that controller: it takes a host's lock, says so, and then
+does what each line of its input asks.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gitops.channel import Channel, close_channels, open_channels, own_folder
+from gitops.errors import GitopsError
+
+from support.labs import Lab
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A host with its connection variables."""
+
+    name: str
+    variables: tuple[tuple[str, Any], ...]
+
+
+def machine(lab: Lab, name: str, **changes: Any) -> Machine:
+    """A host of the lab; `changes` are variables on top of those of the lab's inventory."""
+    variables = {
+        "ansible_host": lab.address(name),
+        "ansible_user": "deploy",
+        "ansible_ssh_private_key_file": lab.data["ssh_key"],
+        "ansible_ssh_common_args": f"-o UserKnownHostsFile={lab.data['known_hosts']} -o GlobalKnownHostsFile=/dev/null",
+        **changes,
+    }
+    return Machine(name, tuple(sorted(variables.items())))
+
+
+@contextmanager
+def opened(*machines: Machine) -> Iterator[dict[str, Channel]]:
+    """Channels to the machines, closed at the end."""
+    # Below the process's own folder, so that several sets of one process do not share connections.
+    folder = Path(tempfile.mkdtemp(prefix="t", dir=own_folder()))
+    channels = open_channels(machines, folder)
+    try:
+        yield channels
+    finally:
+        close_channels(channels.values(), folder)
+
+
+class Controller:
+    """Another controller that holds a host's lock."""
+
+    def __init__(self, host: Machine, name: str) -> None:
+        asked = json.dumps({"name": host.name, "variables": host.variables, "owner": name})
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, asked], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.said = self._line()
+
+    def ask(self, what: str) -> str:
+        """One question and its answer."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(what + "\n")
+        self.process.stdin.flush()
+        return self._line()
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def end(self) -> None:
+        """Ends it however it is."""
+        self.process.kill()
+        self.process.communicate()
+
+
+@contextmanager
+def controller(host: Machine, name: str = "another controller") -> Iterator[Controller]:
+    """Another controller, ended at the end."""
+    other = Controller(host, name)
+    try:
+        yield other
+    finally:
+        other.end()
+
+
+def _main() -> None:
+    asked = json.loads(sys.argv[1])
+    host = Machine(asked["name"], tuple((key, value) for key, value in asked["variables"]))
+    channel = open_channels([host], own_folder())[host.name]
+    try:
+        lock = channel.lock(asked["owner"])
+    except GitopsError as error:
+        print(f"{type(error).__name__}: {error}", flush=True)
+        return
+    print("locked", flush=True)
+    engine = channel.engine()
+    for line in sys.stdin:
+        try:
+            match line.strip():
+                case "list":
+                    answer = str(len(engine.containers()))
+                case "run":
+                    answer = channel.run("echo done").stdout.decode().strip()
+                case "lost":
+                    answer = str(lock.lost())
+                case other:
+                    answer = f"what is {other}?"
+        except GitopsError as error:
+            answer = type(error).__name__
+        print(answer, flush=True)
+
+
+if __name__ == "__main__":
+    _main()
