@@ -75,7 +75,6 @@ mount_cgroups() {
         mkdir -p "$root$point"
         if [ "$kind" = cgroup2 ]; then
             mount -t cgroup2 cgroup2 "$root$point"
-            share_controllers "$root$point"
         else
             mount -t cgroup -o "${options#rw,}" cgroup "$root$point"
         fi
@@ -90,15 +89,15 @@ mount_cgroup_parent() {
     fi
 }
 
-# Version 2 hands controllers down only from a group that has no processes of its own.
+# Version 2 hands controllers down only from a group that has no processes of its own; by now the power supply
+# has been moved away. In the hybrid all controllers are version 1's, and there is nothing to hand down.
 share_controllers() {
-    local controller controllers
-    controllers=$(cat "$1/cgroup.controllers")
-    if [ -z "$controllers" ]; then return; fi # a hybrid's version 2 has none: they are all in version 1
-    mkdir -p "$1/init"
-    echo 0 > "$1/init/cgroup.procs"
-    for controller in $controllers; do
-        echo "+$controller" > "$1/cgroup.subtree_control"
+    local top=/sys/fs/cgroup controller
+    if [ ! -e $top/cgroup.controllers ]; then return; fi
+    mkdir -p $top/init
+    echo 0 > $top/init/cgroup.procs
+    for controller in $(cat $top/cgroup.controllers); do
+        echo "+$controller" > $top/cgroup.subtree_control
     done
 }
 
@@ -154,6 +153,7 @@ init() {
     build_root
     read -r _ || exit 1 # a line comes when the cable is plugged in; the end, when who started us has died
     exec < /dev/null
+    share_controllers
     hostname "$LAB_NAME"
     ip link set lo up
     ip address add "$LAB_ADDRESS/24" dev eth0

@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from gitops.errors import TransientError
@@ -40,7 +41,10 @@ def make(group: str) -> list[Path]:
 
 
 def _inherit(folder: Path) -> None:
-    """Lets a new group use what its parent may: version 1 starts without processors, version 2 without controllers."""
+    """Lets a new group use what its parent may.
+
+    Version 1 starts a group without processors, version 2 without controllers.
+    """
     for name in ("cpuset.cpus", "cpuset.mems"):
         file = folder / name
         if (folder / "cpuset.sched_load_balance").exists() and not file.read_text().strip():
@@ -48,7 +52,8 @@ def _inherit(folder: Path) -> None:
     control = folder.parent / "cgroup.subtree_control"
     if control.exists():
         for controller in (folder.parent / "cgroup.controllers").read_text().split():
-            if controller not in control.read_text().split():
+            # A controller that the machine itself cannot hand down is one that the lab does without.
+            with suppress(OSError):
                 control.write_text(f"+{controller}")
 
 
@@ -59,7 +64,10 @@ def join(group: str, pid: int) -> None:
 
 
 def move_aside(group: str, pid: int) -> None:
-    """Moves a process in version 2's hierarchies alone: there a group with children has no processes of its own."""
+    """Moves a process in version 2's hierarchies alone.
+
+    There a group hands controllers down only while it has no processes of its own.
+    """
     for folder in make(group):
         if (folder / "cgroup.controllers").exists():
             (folder / "cgroup.procs").write_text(str(pid))

@@ -13,7 +13,7 @@ import typer
 from gitops.errors import GitopsError
 from gitops.lab import fleet
 from gitops.lab.layout import DEFAULT_FOLDER, Layout, Shape
-from gitops.lab.state import LabState, load
+from gitops.lab.state import LabState, load_whole
 
 
 class Output(StrEnum):
@@ -23,13 +23,13 @@ class Output(StrEnum):
     json = "json"
 
 
-Folder = Annotated[Path, typer.Option("--dir", help="The lab's folder; each folder is a lab of its own.")]
+Folder = Annotated[Path, typer.Option("--dir", help="The lab's folder; every folder is a lab of its own.")]
 HostName = Annotated[str, typer.Argument(metavar="HOST", help="h1.. (Docker), p1.. (Podman), e1.. (edges).")]
 Format = Annotated[Output, typer.Option("--output", "-o", help="Text for people, JSON for programs.")]
 
 app = typer.Typer(
     name="lab",
-    help="A real fleet on this machine: hosts with their own sshd and container engine, edges, a registry, Git.",
+    help="A real fleet on this machine: hosts with their own sshd and engine, edges, a registry, Git.",
     no_args_is_help=True,
 )
 
@@ -63,7 +63,7 @@ def down(
 def status(folder: Folder = DEFAULT_FOLDER, output: Format = Output.text) -> None:
     """Tell where everything is, and which hosts are up."""
     layout = Layout.of(folder)
-    _report(layout, load(layout), output)
+    _report(layout, load_whole(layout), output)
 
 
 @app.command(name="exec")
@@ -103,7 +103,9 @@ def mend(name: HostName, folder: Folder = DEFAULT_FOLDER) -> None:
 @app.command()
 def image(
     name: Annotated[str, typer.Argument(metavar="NAME:TAG", help="The image's name in the lab's registry.")],
-    source: Annotated[Path, typer.Argument(metavar="DIR", help="Holds the Dockerfile; FROM busybox works offline.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Holds the Dockerfile; FROM busybox is there.")
+    ],
     folder: Folder = DEFAULT_FOLDER,
     build_arg: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the Dockerfile's ARG.")] = None,
 ) -> None:

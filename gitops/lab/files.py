@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gitops.lab.layout import DEPLOY_USER, OPS_USER, Member
+from gitops.lab.layout import DEPLOY_USER, OPS_USER, SEARCH_PATH, Member
 
 ACCOUNTS = {DEPLOY_USER: 15001, OPS_USER: 15002}  # ids above what adduser hands out by itself
 AUTHORIZED_KEYS = "/etc/ssh/lab_authorized_keys"
@@ -122,10 +122,11 @@ def _shadow(text: str) -> str:
 
 
 def _sudoers() -> str:
-    return f"Defaults secure_path={_SUDO_PATH}\nroot ALL=(ALL:ALL) ALL\n{OPS_USER} ALL=(ALL:ALL) NOPASSWD: ALL\n"
-
-
-_SUDO_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return f"""\
+Defaults secure_path={SEARCH_PATH}
+root ALL=(ALL:ALL) ALL
+{OPS_USER} ALL=(ALL:ALL) NOPASSWD: ALL
+"""
 
 
 def _sshd_config() -> str:

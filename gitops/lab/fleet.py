@@ -12,7 +12,7 @@ from typing import Any
 from gitops.errors import PermanentError
 from gitops.lab import cgroups, host, image, inventory, network, packages, registry
 from gitops.lab.layout import Layout, Member, Shape
-from gitops.lab.state import LabState, load, locked, save
+from gitops.lab.state import LabState, load, load_whole, locked, save
 from gitops.lab.system import run
 
 Say = Callable[[str], None]
@@ -38,9 +38,8 @@ def up(layout: Layout, shape: Shape, say: Say, *, python: bool = False) -> LabSt
         current = _running(layout)
         if current is not None:
             if (current.shape, current.python) != (shape, python):
-                raise PermanentError(
-                    f"a lab of another shape runs in {layout.folder}", hint="gitops lab down, or another --dir"
-                )
+                message = f"a lab of another shape runs in {layout.folder}"
+                raise PermanentError(message, hint="gitops lab down, or another --dir")
             say(f"the lab in {layout.folder} is up already")
             return current
         packages.ensure(shape, say)
@@ -49,7 +48,11 @@ def up(layout: Layout, shape: Shape, say: Say, *, python: bool = False) -> LabSt
         _sweep(layout)
         for entry in layout.folder.iterdir():
             _delete(entry)
-        return _build(layout, LabState(shape, python), say)
+        try:
+            return _build(layout, LabState(shape, python), say)
+        except BaseException:
+            _sweep(layout)  # the folder stays, for its logs; the next `up` or `down` clears it
+            raise
 
 
 def _make_folder(layout: Layout) -> None:
@@ -142,7 +145,8 @@ def down(layout: Layout, say: Say, *, keep: bool = False) -> None:
         say(f"there is no lab in {layout.folder}")
         return
     if not _is_ours(layout.folder):
-        raise PermanentError(f"{layout.folder} is not a lab's folder", hint="give the --dir of `gitops lab up`")
+        message = f"{layout.folder} is not a lab's folder"
+        raise PermanentError(message, hint="give the --dir of `gitops lab up`")
     with locked(layout):
         _sweep(layout)
         if not keep:
@@ -166,14 +170,11 @@ def _delete(entry: Path) -> None:
 
 def report(layout: Layout, state: LabState) -> dict[str, Any]:
     """What `up` and `status` print: where everything is."""
-    members = state.members
+    hosts = [member for member in state.members if member.has_engine]
+    edges = [member for member in state.members if not member.has_engine]
     return {
-        "hosts": [
-            {"name": member.name, "address": member.address, "engine": member.kind}
-            for member in members
-            if member.has_engine
-        ],
-        "edges": [{"name": member.name, "address": member.address} for member in members if not member.has_engine],
+        "hosts": [{"name": host.name, "address": host.address, "engine": host.kind} for host in hosts],
+        "edges": [{"name": edge.name, "address": edge.address} for edge in edges],
         "registry": registry.reference(state.subnet),
         "git": str(layout.git),
         "inventory": str(layout.inventory),
@@ -192,7 +193,7 @@ def condition(state: LabState, member: Member) -> str:
 def stop(layout: Layout, name: str) -> None:
     """Cuts a host's power. Its data stays; a host that is off stays off."""
     with locked(layout):
-        state = load(layout)
+        state = load_whole(layout)
         member = state.member(name)
         host.power_off(layout, member)
         network.unplug(state.subnet, member)
@@ -203,7 +204,7 @@ def stop(layout: Layout, name: str) -> None:
 def start(layout: Layout, name: str, say: Say) -> None:
     """Boots a host that is off; one that runs is left alone. A cut cable stays cut."""
     with locked(layout):
-        state = load(layout)
+        state = load_whole(layout)
         member = state.member(name)
         if host.is_running(state.hosts.get(name)):
             return
@@ -216,7 +217,7 @@ def start(layout: Layout, name: str, say: Say) -> None:
 def set_cable(layout: Layout, name: str, *, up: bool) -> None:
     """Cuts or mends a host's network cable."""
     with locked(layout):
-        state = load(layout)
+        state = load_whole(layout)
         member = state.member(name)
         if host.is_running(state.hosts.get(name)):
             network.set_cable(state.subnet, member, up=up)
@@ -230,7 +231,7 @@ def execute(layout: Layout, name: str, command: Sequence[str]) -> int:
     Raises:
         PermanentError: there is no such host, or it is off.
     """
-    state = load(layout)
+    state = load_whole(layout)
     state.member(name)
     process = state.hosts.get(name)
     if process is None or not host.is_running(process):
@@ -238,28 +239,30 @@ def execute(layout: Layout, name: str, command: Sequence[str]) -> int:
     return host.execute(process, command)
 
 
-def build_image(layout: Layout, name: str, folder: Path, arguments: Sequence[str], *, quiet: bool = False) -> str:
-    """Builds a Dockerfile folder on one of the hosts and pushes it; returns the reference in the lab's registry.
+def build_image(layout: Layout, name: str, folder: Path, arguments: Sequence[str]) -> str:
+    """Builds a Dockerfile folder on one of the hosts and pushes it.
+
+    Returns:
+        the image's reference in the lab's registry.
 
     Raises:
         PermanentError: no host with an engine runs, or the build failed.
     """
-    state = load(layout)
+    state = load_whole(layout)
     for member in state.members:
         process = state.hosts.get(member.name)
         if member.has_engine and process is not None and host.engine_answers(member, process):
             socket = host.socket_path(member, process)
-            return image.build(socket, registry.reference(state.subnet), name, folder, arguments, quiet=quiet)
+            return image.build(socket, registry.reference(state.subnet), name, folder, arguments)
     raise PermanentError("no host of the lab has a running engine to build with", hint="gitops lab status")
 
 
 def make_repository(layout: Layout, name: str) -> Path:
     """Makes a bare Git repository with the branch main, if there is none of that name; returns its path."""
-    load(layout)
+    load_whole(layout)
     if not name or "/" in name or name.startswith((".", "-")):
         raise PermanentError(f"{name!r} is no name for a repository", hint="use letters, digits and -")
     path = layout.git / f"{name.removesuffix('.git')}.git"
     if not path.exists():
         run("git", "init", "--quiet", "--bare", "--initial-branch=main", str(path))
     return path
-

@@ -108,12 +108,12 @@ def power_on(layout: Layout, member: Member, subnet: int, *, python: bool) -> Pr
     )
     network.unplug(subnet, member)
     read_end, write_end = os.pipe()
-    with open(write_end, "w", encoding="ascii") as switch:
+    with os.fdopen(write_end, "w", encoding="ascii") as switch:
         log = layout.host(member.name) / "boot.log"
         supply = spawn(("bash", str(_BOOT), "power-on"), log=log, environment=environment, stdin=read_end)
         os.close(read_end)
-        hint = f"see {log}"
-        wait_until(f"power at {member.name}", lambda: _first_process(supply) > 0, seconds=_BOOT_SECONDS, hint=hint)
+        booted = f"power at {member.name}"
+        wait_until(booted, lambda: _first_process(supply) > 0, seconds=_BOOT_SECONDS, hint=f"see {log}")
         cgroups.move_aside(f"{layout.group}/power", supply)
         first = _first_process(supply)
         process = Process(first, start_time(first))
@@ -212,4 +212,3 @@ def execute(process: Process, command: Sequence[str]) -> int:
     """Runs a command as root in the host, on this terminal; returns its exit code."""
     environment = clean_environment(TERM=os.environ.get("TERM", "dumb"))
     return subprocess.run(enter(process, command), check=False, env=environment).returncode
-

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gitops.errors import PermanentError
-from gitops.lab.system import clean_environment, run
+from gitops.lab.system import clean_environment, run, succeeds
 
 BASE = "busybox:latest"
 _BUILD_SECONDS = 600
@@ -52,16 +52,20 @@ def ensure_base(socket: str, registry: str) -> None:
     reference = f"{registry}/{BASE}"
     if reference in docker(socket, "images", "--format", "{{.Repository}}:{{.Tag}}").split():
         return
+    if not succeeds(*_command(socket, "pull", "--quiet", reference)):
+        _make_base(socket, reference)
+    docker(socket, "tag", reference, BASE)
+
+
+def _make_base(socket: str, reference: str) -> None:
+    """Imports the machine's own busybox and pushes it."""
     program = Path(run("sh", "-c", "command -v busybox").strip())
     archive = base_archive(program.read_bytes(), run(str(program), "--list-full").split())
     docker(socket, "import", "--change", 'CMD ["sh"]', "-", reference, stdin=archive)
-    docker(socket, "tag", reference, BASE)
     docker(socket, "push", "--quiet", reference)
 
 
-def build(
-    socket: str, registry: str, name: str, folder: Path, arguments: Sequence[str] = (), *, quiet: bool = False
-) -> str:
+def build(socket: str, registry: str, name: str, folder: Path, arguments: Sequence[str] = ()) -> str:
     """Builds a Dockerfile folder and pushes the image; what the engine has cached is quick.
 
     Args:
@@ -70,7 +74,6 @@ def build(
         name: `NAME:TAG` within the registry.
         folder: holds the Dockerfile; `FROM busybox` needs no network.
         arguments: build arguments, `KEY=VALUE` each.
-        quiet: say nothing unless it fails.
 
     Returns:
         the image's reference in the registry.
@@ -84,18 +87,10 @@ def build(
     reference = f"{registry}/{name}"
     values = [part for argument in arguments for part in ("--build-arg", argument)]
     command = _command(socket, "build", *values, "--tag", reference, str(folder))
-    done = subprocess.run(
-        command,
-        check=False,
-        env=_environment(),
-        stdout=subprocess.PIPE if quiet else sys.stderr,
-        stderr=subprocess.STDOUT if quiet else None,
-        text=True,
-        timeout=_BUILD_SECONDS,
-    )
+    # Its progress goes to standard error: standard output is for the reference.
+    done = subprocess.run(command, check=False, env=_environment(), stdout=sys.stderr, timeout=_BUILD_SECONDS)
     if done.returncode != 0:
-        words = f": {done.stdout.strip()[-800:]}" if done.stdout else ""
-        raise PermanentError(f"building {name} from {folder} failed{words}")
+        raise PermanentError(f"building {name} from {folder} failed", hint="the builder's words are above")
     docker(socket, "push", "--quiet", reference)
     return reference
 

@@ -20,6 +20,7 @@ BRIDGE_PREFIX = "gitops-br"
 RANGE = "198.18.0.0/15"  # set aside for tests of networks (RFC 2544): never routed on the Internet
 REGISTRY_PORT = 5000
 DEPLOY_USER = "deploy"  # not root, may use the engine's and HAProxy's sockets
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 OPS_USER = "ops"  # not root, may not use the sockets, but `sudo` without a password
 MAX_DOCKER, MAX_PODMAN, MAX_EDGES = 80, 50, 20
 _FIRST_ADDRESS = {"docker": 11, "podman": 101, "edge": 201}
@@ -49,7 +50,7 @@ class Member:
 
     @property
     def hardware_address(self) -> str:
-        """MAC address of its network card: the same after every boot, so that neighbours need not learn it anew."""
+        """MAC address of its network card: were it new at every boot, neighbours would lose it a while."""
         numbers = [int(part) for part in self.address.split(".")]
         return ":".join(["02", "67", *(f"{number:02x}" for number in numbers)])
 
@@ -100,10 +101,9 @@ class Shape:
                     f"{count} {kind} hosts are not possible", hint=f"give a number from 0 to {most}"
                 )
             first = _FIRST_ADDRESS[kind]
-            found += [
-                Member(f"{letter}{number + 1}", kind, len(found) + number, f"198.18.{subnet}.{first + number}")
-                for number in range(count)
-            ]
+            for number in range(count):
+                address = f"198.18.{subnet}.{first + number}"
+                found.append(Member(f"{letter}{number + 1}", kind, len(found), address))
         return tuple(found)
 
 

@@ -71,7 +71,7 @@ def _claim_bridge(layout: Layout) -> int:
 
 
 def _rules(name: str) -> tuple[tuple[str, ...], ...]:
-    """What must pass where a firewall or a Docker Engine closes the machine: hosts to hosts, hosts to the registry."""
+    """What must pass where a firewall or an engine closes the machine: to other hosts, to the registry."""
     return (
         ("FORWARD", "-i", name, "-o", name, "-j", "ACCEPT"),
         ("INPUT", "-i", name, "-j", "ACCEPT"),
@@ -79,7 +79,7 @@ def _rules(name: str) -> tuple[tuple[str, ...], ...]:
 
 
 def plug(subnet: int, member: Member, pid: int) -> None:
-    """Connects the host whose power supply is process `pid` to the bridge; in the host the cable's end is eth0."""
+    """Connects the host whose power supply is process `pid` to the bridge; its end of the cable is eth0."""
     name = cable(subnet, member.name)
     peer = ("peer", "name", "eth0", "address", member.hardware_address, "netns", str(pid))
     run("ip", "link", "add", name, "type", "veth", *peer)
@@ -128,4 +128,3 @@ def _links() -> list[dict[str, Any]]:
     """All network links of the machine as `ip` describes them."""
     links: list[dict[str, Any]] = json.loads(run("ip", "-json", "link", "show"))
     return links
-

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gitops.errors import PermanentError
-from gitops.lab.layout import Shape
+from gitops.lab.layout import SEARCH_PATH, Shape
 from gitops.lab.network import machine_lock
-from gitops.lab.system import SEARCH_PATH, clean_environment, succeeds
+from gitops.lab.system import clean_environment, succeeds
 
 # Program -> packages that may have it; the first that the distribution knows is taken.
-_ALWAYS = {
+_Programs = dict[str, tuple[str, ...]]
+_ALWAYS: _Programs = {
     "ip": ("iproute2",),
     "iptables": ("iptables",),
     "sshd": ("openssh-server",),
@@ -28,11 +29,16 @@ _ALWAYS = {
     "hostname": ("hostname",),
     "awk": ("mawk",),
 }
-_DOCKER = {"dockerd": ("docker.io",), "docker": ("docker-cli", "docker.io")}
-_PODMAN = {"podman": ("podman",), "catatonit": ("catatonit",), "runc": ("runc",), "docker": ("docker-cli", "docker.io")}
-_EDGE = {"haproxy": ("haproxy",)}
+_DOCKER: _Programs = {"dockerd": ("docker.io",), "docker": ("docker-cli", "docker.io")}
+_PODMAN: _Programs = {
+    "podman": ("podman",),
+    "catatonit": ("catatonit",),
+    "runc": ("runc",),
+    "docker": ("docker-cli", "docker.io"),
+}
+_EDGE: _Programs = {"haproxy": ("haproxy",)}
 # Package -> the processes that its installation may start, each with its service units.
-_STARTS = {
+_STARTS: dict[str, dict[str, tuple[str, ...]]] = {
     "docker.io": {"dockerd": ("docker.socket", "docker"), "containerd": ("containerd",)},
     "podman": {"podman": ("podman.socket", "podman")},
     "haproxy": {"haproxy": ("haproxy",)},
@@ -50,7 +56,7 @@ def check_machine() -> None:
     """
     if platform.system() != "Linux":
         raise PermanentError(
-            f"a lab needs Linux; this is {platform.system()}", hint="run it in a Debian or Ubuntu virtual machine"
+            f"a lab needs Linux; this is {platform.system()}", hint="use a Debian or Ubuntu virtual machine"
         )
     if os.geteuid() != 0:
         raise PermanentError("a lab needs root: it makes networks and mounts", hint="sudo gitops lab ...")
@@ -77,7 +83,8 @@ def ensure(shape: Shape, say: Callable[[str], None]) -> None:
             return
         if not shutil.which("apt-get"):
             raise PermanentError(
-                f"missing programs: {', '.join(sorted(missing))}", hint="install them; a lab knows apt-get alone"
+                f"missing programs: {', '.join(sorted(missing))}",
+                hint="install them; a lab knows apt-get alone",
             )
         _apt(("update", "--quiet"), say)
         packages = sorted({_known(names) for names in missing.values()})
@@ -112,7 +119,7 @@ def _apt(arguments: tuple[str, ...], say: Callable[[str], None]) -> None:
     )
     if done.returncode != 0:
         say(done.stdout[-2000:] + done.stderr[-2000:])
-        raise PermanentError(f"apt-get {arguments[0]} ended with {done.returncode}", hint="its last words are above")
+        raise PermanentError(f"apt-get {arguments[0]} ended with {done.returncode}", hint="see above")
 
 
 def _runs(name: str) -> bool:

@@ -102,6 +102,20 @@ def load(layout: Layout) -> LabState:
         ) from error
 
 
+def load_whole(layout: Layout) -> LabState:
+    """Reads the state of a lab whose `up` came to its end.
+
+    Raises:
+        PermanentError: there is none, or it is only half there.
+    """
+    state = load(layout)
+    if not state.complete:
+        raise PermanentError(
+            f"the lab in {layout.folder} is not whole", hint="wait for its `up`, or run it again"
+        )
+    return state
+
+
 @contextmanager
 def locked(layout: Layout) -> Iterator[None]:
     """Holds the lab's folder (it must exist): one command at a time changes a lab.
@@ -122,9 +136,8 @@ def locked(layout: Layout) -> Iterator[None]:
                 return
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise TransientError(
-                    f"another command is at work on the lab in {layout.folder}", hint="try again when it has ended"
-                ) from None
+                message = f"another command is at work on the lab in {layout.folder}"
+                raise TransientError(message, hint="try again when it has ended") from None
         finally:
             os.close(descriptor)
         time.sleep(0.05)

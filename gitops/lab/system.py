@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gitops.errors import PermanentError, TransientError
+from gitops.lab.layout import SEARCH_PATH
 
-SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SECONDS_BETWEEN_LOOKS = 0.03
 
 
@@ -93,7 +93,7 @@ def spawn(command: Sequence[str], *, log: Path, environment: dict[str, str], std
     try:
         return os.posix_spawnp(
             command[0],
-            command,
+            list(command),
             environment,
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, source, 0),
@@ -110,7 +110,10 @@ def spawn(command: Sequence[str], *, log: Path, environment: dict[str, str], std
 
 
 def start_time(pid: int) -> int:
-    """When a process started, in clock ticks since boot; 0 if there is none. With the id it names a process for good."""
+    """When a process started, in clock ticks since boot; 0 if there is none.
+
+    With the id it names a process for good: ids are used again.
+    """
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

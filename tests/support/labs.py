@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,12 @@ class Lab:
     data: dict[str, Any]
 
     def run(self, command: str, *arguments: str, check: bool = True) -> str:
-        """Runs `gitops lab COMMAND --dir FOLDER ARGUMENTS...`; returns its standard output without the last line break."""
+        """Runs `gitops lab COMMAND --dir FOLDER ARGUMENTS...`; returns its output, stripped."""
         done = lab_command(command, "--dir", str(self.folder), *arguments)
         if check and done.returncode != 0:
-            raise AssertionError(f"gitops lab {command} {arguments}: {done.returncode}\n{done.stdout}{done.stderr}")
+            raise AssertionError(
+                f"gitops lab {command} {arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
+            )
         return done.stdout.rstrip("\n")
 
     def on(self, host: str, *command: str, check: bool = True) -> str:
@@ -46,10 +48,28 @@ class Lab:
 
     def ssh(self, host: str, command: str, *, user: str = "deploy") -> subprocess.CompletedProcess[str]:
         """Runs a shell command over SSH, with the lab's key and known hosts."""
-        options = ("-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-o", "IdentitiesOnly=yes", "-F", "/dev/null")
+        options = (
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "ConnectTimeout=5",
+            "-o",
+            "IdentitiesOnly=yes",
+            "-F",
+            "/dev/null",
+        )
         known = f"UserKnownHostsFile={self.data['known_hosts']}"
         return subprocess.run(
-            ["ssh", *options, "-o", known, "-i", self.data["ssh_key"], f"{user}@{self.address(host)}", command],
+            [
+                "ssh",
+                *options,
+                "-o",
+                known,
+                "-i",
+                self.data["ssh_key"],
+                f"{user}@{self.address(host)}",
+                command,
+            ],
             check=False,
             capture_output=True,
             text=True,
@@ -89,7 +109,7 @@ def running_lab(name: str, *, hosts: int, podman: int = 0, edges: int = 1) -> It
     What an earlier run left that was killed outright is cleared here.
     """
     clear_leftovers()
-    folder = FOLDERS / f"{os.getpid()}-{start_time(os.getpid())}-{name}"
+    folder = folder_for(name)
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         shape = ("--hosts", str(hosts), "--podman", str(podman), "--edges", str(edges))
@@ -100,6 +120,11 @@ def running_lab(name: str, *, hosts: int, podman: int = 0, edges: int = 1) -> It
     finally:
         _take_down([folder])
         signal.signal(signal.SIGTERM, previous)
+
+
+def folder_for(name: str) -> Path:
+    """Where this process keeps the lab of that name; a later run sees from it whether its owner lives."""
+    return FOLDERS / f"{os.getpid()}-{start_time(os.getpid())}-{name}"
 
 
 def clear_leftovers() -> None:
@@ -119,7 +144,7 @@ def _take_down(folders: Sequence[Path]) -> None:
         if done.returncode != 0:
             raise RuntimeError(f"the lab in {folder} did not go down: {done.stderr}")
         shutil.rmtree(folder, ignore_errors=True)  # what `up` had not begun to fill
-    if FOLDERS.is_dir() and not any(FOLDERS.iterdir()):
+    with suppress(OSError):  # another run's labs are in it, or it has just removed the folder itself
         FOLDERS.rmdir()
 
 
