@@ -146,6 +146,12 @@ class SourceSettings(_Strict):
         """The full name of what is followed; the branch `main` where nothing is said."""
         return f"refs/tags/{self.tag}" if self.tag else f"refs/heads/{self.branch or 'main'}"
 
+    @property
+    def local_repo(self) -> Path | None:
+        """The repository's folder where it is on this machine, else None."""
+        path = self.repo.removeprefix("file://")
+        return Path(path) if path != self.repo else None
+
 
 class AppSettings(_Strict):
     """One application."""
@@ -157,13 +163,13 @@ class AppSettings(_Strict):
     env: Annotated[str, AfterValidator(_unset_or_word)] = ""
     overlays: tuple[InRepo, ...] = ()
     profiles: tuple[Annotated[str, AfterValidator(_word)], ...] = ()
-    poll: Annotated[Duration, _at_least(1, 86400)] = 30.0
+    poll_s: Annotated[Duration, _at_least(1, 86400), Field(alias="poll")] = 30.0
     """Seconds between two looks at the repository."""
     sync: Literal["auto", "manual"] = "auto"
     self_heal: bool = True
     prune: bool = True
     on_failure: Literal["rollback", "revert", "halt"] = "rollback"
-    timeout: Annotated[Duration, _at_least(10, 86400)] = 900.0
+    timeout_s: Annotated[Duration, _at_least(10, 86400), Field(alias="timeout")] = 900.0
     """Seconds that a whole deployment may take."""
 
     @property
@@ -321,7 +327,7 @@ def _fields(path: Sequence[int | str]) -> list[str]:
         if str(part) in model.model_fields:
             kind: Any = model.model_fields[str(part)].annotation
             model = next((each for each in (kind, *get_args(kind)) if _is_model(each)), model)
-    return sorted(set(model.model_fields) - {"name"})
+    return sorted({field.alias or name for name, field in model.model_fields.items()} - {"name"})
 
 
 def _is_model(kind: object) -> bool:

@@ -36,7 +36,8 @@ def test_the_defaults_are_those_of_the_documentation(tmp_path: Path) -> None:
     app = settings.app("shop")
     assert app == AppSettings(name="shop", source=app.source, inventory="inventory/prod")
     assert app.source.ref == "refs/heads/main"
-    assert (app.poll, app.timeout) == (30, 900)
+    assert app.source.local_repo is None
+    assert (app.poll_s, app.timeout_s) == (30, 900)
     assert (app.sync, app.self_heal, app.prune, app.on_failure) == ("auto", True, True, "rollback")
     assert app.inventory_in_repo
 
@@ -66,7 +67,7 @@ apps:
     assert (app.source.ref, app.source.path) == ("refs/tags/v1", "deploy")
     assert (app.inventory, app.inventory_in_repo) == ("/etc/ansible/hosts", False)
     assert (app.env, app.overlays, app.profiles) == ("prod", ("compose.extra.yaml",), ("debug",))
-    assert (app.poll, app.timeout) == (90, 3600)
+    assert (app.poll_s, app.timeout_s) == (90, 3600)
     assert (app.sync, app.self_heal, app.prune, app.on_failure) == ("manual", False, False, "revert")
 
 
@@ -81,6 +82,7 @@ apps:
 """,
     )
     assert settings.app("shop").source.repo == f"file://{tmp_path}/git/shop.git"
+    assert settings.app("shop").source.local_repo == tmp_path / "git" / "shop.git"
     assert settings.app("shop").source.ref == "refs/heads/next"
     assert settings.state_dir == tmp_path / "etc" / "state"
 
@@ -108,6 +110,7 @@ apps:
     overlays: compose.prod.yaml
     profiles: ["{hint} {0}"]
     timout: 1m
+    poll_s: 1
   blog: []
   wiki:
     source: {repo: "https://ann:hunter2@git.example.com/wiki.git"}
@@ -139,15 +142,16 @@ apps:
         "10:15: expected a list, found a string",
         "11:16: '{hint} {0}' is not a name (letters, digits, `.`, `_` and `-`)",
         "12:5: unknown key `timout` (did you mean `timeout`?)",
-        "13:9: expected a mapping, found a list",
+        "13:5: unknown key `poll_s` (did you mean `poll`?)",
+        "14:9: expected a mapping, found a list",
         (
-            "15:20: the repository address has a password in it"
+            "16:20: the repository address has a password in it"
             " (use an SSH key or a Git credential helper, and take the password out)"
         ),
-        "16:16: a path with `..` may lead out of the repository: '../inventory'",
-        "17:14: expected a duration from 10s to 86400s",
-        "19:13: both `branch` and `tag` are set (an application follows one of them)",
-        "20:16: the inventory is empty (a path in the repository, or an absolute one)",
+        "17:16: a path with `..` may lead out of the repository: '../inventory'",
+        "18:14: expected a duration from 10s to 86400s",
+        "20:13: both `branch` and `tag` are set (an application follows one of them)",
+        "21:16: the inventory is empty (a path in the repository, or an absolute one)",
     ]
 
 
