@@ -21,4 +21,6 @@ def folder(name: str) -> Path:
     for candidate in (_PACKAGE / "_assets" / name, _PACKAGE.parent / name):
         if candidate.is_dir():
             return candidate
-    raise PermanentError(f"the folder {name}/ of this installation is missing", hint="install ansible-gitops again")
+    raise PermanentError(
+        f"the folder {name}/ of this installation is missing", hint="install ansible-gitops again"
+    )

@@ -2,9 +2,10 @@
 
 Facts about ansible-runner 2.4 that this code follows: event handlers run inside
 the loop that reads the playbook's output, so they only put events into a queue;
-an exception of theirs would end the run; its `command` artifact keeps the whole
-environment, so it is removed as soon as it is written; a controller that is
-killed leaves `ansible-playbook` alive, so the process group is reported early.
+its loader forgets settings that are not in files, so they are set on the
+prepared configuration; it hands its whole environment on and keeps it in the
+artifact `command`; what it kills is a process group, but Ansible's workers lead
+sessions of their own; a controller that is killed leaves all of them alive.
 """
 
 from __future__ import annotations
@@ -12,26 +13,28 @@ from __future__ import annotations
 import logging
 import os
 import queue
-import signal
+import shutil
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gitops.channel import processes
 from gitops.channel.processes import start_time
 from gitops.execute.events import Event, Failure, event_of, failure_of
+from gitops.execute.processes import MARK, end_all
 from gitops.model.run import Run
-from gitops.tasks import STOP
+from gitops.tasks.outcome import STOP
 
 log = logging.getLogger(__name__)
 
 LAST_LINES = 20  # of the playbook's output, for a failure that no task told of
-REAP_S = 10.0  # for an orphan to end after it was killed
+LOOK_S = 0.5  # how often the time limit and `stopping` are looked at
+DRAIN_S = 10.0  # how long a slow consumer may take for what is left when the run has ended
+KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR")
+"""Of this process's environment; the rest may hold secrets, and decides nothing in a run."""
 
 
 @dataclass(frozen=True)
@@ -40,56 +43,60 @@ class Result:
 
     failure: Failure | None = None
 
+    @property
+    def ok(self) -> bool:
+        """Whether it succeeded."""
+        return self.failure is None
+
 
 @dataclass
 class _Running:
-    """What is learnt of a run while it goes on."""
+    """What is learnt of a run while it goes on. Nothing here takes time: it would stop the run."""
 
     folder: Path
     on_event: Callable[[Event], None]
     on_start: Callable[[Run], None]
     stopping: Callable[[], bool]
-    failures: list[Failure] = field(default_factory=list)
-    pid: int = 0
-    events: queue.SimpleQueue[Event | None] = field(default_factory=queue.SimpleQueue)
+    deadline: float
+    failure: Failure | None = None
+    timed_out: bool = False
+    _started: bool = False
+    _told: queue.SimpleQueue[Event | Run | None] = field(default_factory=queue.SimpleQueue)
 
     def event(self, raw: dict[str, Any]) -> bool:
-        """ansible-runner's event handler: only notes and enqueues; False keeps the event out of the artifacts."""
-        if not self.pid and raw.get("pid"):
-            self.pid = int(raw["pid"])
-            self._started()
+        """ansible-runner's event handler; False keeps the event out of the artifacts."""
+        line = str(raw.get("stdout") or "").strip()
+        if not self._started and line.isdigit():
+            self._started = True
+            self._told.put(Run(int(line), start_time(int(line)), self.folder))
         event = event_of(raw)
         if event is not None:
-            failure = failure_of(event)
-            if failure is not None:
-                self.failures.append(failure)
-            self.events.put(event)
+            self.failure = self.failure or failure_of(event)
+            self._told.put(event)
         return False
 
-    def status(self, status: dict[str, Any], **_: Any) -> None:
-        """ansible-runner's status handler: the file with the environment lies there only until the process starts."""
-        if status.get("status") == "running":
-            (self.folder / "artifacts" / "run" / "command").unlink(missing_ok=True)
+    def ending(self) -> bool:
+        """ansible-runner's cancel callback: whether to kill the playbook now."""
+        if time.monotonic() > self.deadline:
+            self.timed_out = True
+        elif self.stopping():
+            (self.folder / STOP).touch()
+        return self.timed_out
 
-    def cancelled(self) -> bool:
-        """ansible-runner's cancel callback, about once a second: asks the playbook to end at its next batch."""
-        if self.stopping():
-            (self.folder / "project" / STOP).touch()
-        return False
+    def end(self) -> None:
+        """Nothing more will be told."""
+        self._told.put(None)
 
     def deliver(self) -> None:
-        """Hands the events on, in a thread of its own: neither slow nor raising consumers touch the run."""
-        while (event := self.events.get()) is not None:
+        """Hands on what is told, in a thread of its own: neither slow nor raising consumers touch the run."""
+        while (told := self._told.get()) is not None:
             try:
-                self.on_event(event)
+                if isinstance(told, Run):
+                    self.on_start(told)
+                else:
+                    self.on_event(told)
             except Exception:  # whatever a consumer does wrong, the run goes on
-                log.exception("an event was not delivered")
-
-    def _started(self) -> None:
-        try:
-            self.on_start(Run(os.getpgid(self.pid), processes.start_time(self.pid), self.folder))
-        except Exception:  # as above
-            log.exception("the run's process group was not recorded")
+                log.exception("%s: an event was not delivered", self.folder.name)
 
 
 def run(
@@ -97,57 +104,53 @@ def run(
     folder: Path,
     *,
     on_event: Callable[[Event], None],
-    on_start: Callable[[Run], None],
+    on_start: Callable[[Run], None] = lambda _: None,
     timeout_s: float,
     env: Mapping[str, str],
-    stopping: Callable[[], bool],
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Result:
-    """Writes the run folder and runs its playbook to the end.
+    """Writes a run folder and runs its playbook to the end.
 
     Args:
         files: of `gitops.render.deployment`.
-        folder: of this run, new; the playbook lies in its `project`.
+        folder: absolute path of the run folder; what it held before is removed.
         on_event: told of every event, in order, from a thread of its own.
-        on_start: told of the process group once the playbook runs.
-        timeout_s: seconds after which the playbook is killed.
-        env: variables on top of this process's own.
-        stopping: asked once a second; after True the playbook ends before its next batch.
-    """
-    import ansible_runner  # noqa: PLC0415 - 0.2 s that a pass with nothing to do must not pay
+        on_start: told of the process group as soon as it runs, from the same thread.
+        timeout_s: seconds after which everything that belongs to the run is killed.
+        env: added to a minimal environment.
+        stopping: asked twice a second; after True the playbook ends before its next batch.
 
-    write(files, folder / "project")
-    running = _Running(folder, on_event, on_start, stopping)
-    consumer = threading.Thread(target=running.deliver, name="events", daemon=True)
+    Returns:
+        How it ended. A deployment that fails is a result, not an error.
+    """
+    from ansible_runner import Runner  # noqa: PLC0415 - 0.2 s that a pass with nothing to do must not pay
+
+    write(files, folder)
+    running = _Running(folder, on_event, on_start, stopping, time.monotonic() + timeout_s)
+    consumer = threading.Thread(target=running.deliver, name=f"events of {folder.name}", daemon=True)
     consumer.start()
-    binaries = str(Path(sys.executable).parent)
+    code: int | None = None
     try:
-        done = ansible_runner.run(
-            private_data_dir=str(folder),
-            project_dir=str(folder / "project"),
-            playbook="rollout.yml",
-            inventory=str(folder / "project" / "inventory"),
-            ident="run",
-            envvars={**env, "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', os.defpath)}"},
-            settings={"pexpect_timeout": 1, "pexpect_use_poll": True},
-            suppress_env_files=True,
-            quiet=True,
-            timeout=max(1, round(timeout_s)),
-            event_handler=running.event,
-            status_handler=running.status,
-            cancel_callback=running.cancelled,
-        )
+        runner = Runner(_config(folder, env), event_handler=running.event, cancel_callback=running.ending)
+        _, code = runner.run()
     finally:
-        running.events.put(None)
-        consumer.join()
-    if done.status == "successful":
-        return Result()
-    if done.status == "timeout":
-        return Result(Failure("timeout", f"the playbook did not end within {timeout_s:g} s"))
-    return Result(next(iter(running.failures), None) or _untold(folder))
+        if code != 0:
+            end_all(folder)  # a failed task ends the playbook, perhaps not the others beside it
+        running.end()
+        consumer.join(DRAIN_S)
+        (_artifacts(folder) / "command").unlink(missing_ok=True)
+    if consumer.is_alive():
+        log.warning("%s: whoever watches the events is too slow and misses the rest", folder.name)
+    if running.timed_out:
+        return Result(Failure("timeout", f"the rollout did not end within {timeout_s:g} s"))
+    if code != 0:
+        return Result(running.failure or _untold(folder, code))
+    return Result()
 
 
 def write(files: Mapping[str, bytes], folder: Path) -> None:
     """Writes a rendered deployment into a folder that only this user may read."""
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700, parents=True)
     for path, content in files.items():
         file = folder / path
@@ -156,18 +159,42 @@ def write(files: Mapping[str, bytes], folder: Path) -> None:
 
 
 def reap(run: Run) -> None:
-    """Ends the process group of a playbook that has outlived its controller; does nothing if it has ended."""
-    if not processes.alive(run.pgid, run.start_time):
-        return
-    with suppress(ProcessLookupError):
-        os.killpg(run.pgid, signal.SIGKILL)
-    deadline = time.monotonic() + REAP_S
-    while processes.alive(run.pgid, run.start_time) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    """Ends whatever is left of a run that has outlived its controller; nothing else, and nothing twice."""
+    end_all(run.folder)
 
 
-def _untold(folder: Path) -> Failure:
+def _config(folder: Path, env: Mapping[str, str]) -> Any:
+    from ansible_runner import RunnerConfig  # noqa: PLC0415 - as in `run`
+
+    config = RunnerConfig(
+        private_data_dir=str(folder / ".runner"),
+        project_dir=str(folder),
+        playbook="rollout.yml",
+        inventory=str(folder / "inventory"),
+        ident="run",
+        fact_cache_type="memory",
+        suppress_env_files=True,
+        quiet=True,
+    )
+    config.prepare()
+    config.pexpect_timeout = LOOK_S
+    own = os.environ
+    kept = {key: value for key, value in own.items() if key in KEPT or key.startswith("LC_")}
+    added = {key: value for key, value in config.env.items() if own.get(key) != value}
+    config.env = {**kept, **added, **env, "ANSIBLE_CONFIG": str(folder / "ansible.cfg"), MARK: str(folder)}
+    beside = Path(sys.executable).parent / config.command[0]
+    program = str(beside) if beside.exists() else config.command[0]
+    # The shell says its process id first; it stays when ansible-playbook takes its place.
+    config.command = ["/bin/sh", "-c", 'echo "$$"; exec "$@"', "sh", program, *config.command[1:]]
+    return config
+
+
+def _artifacts(folder: Path) -> Path:
+    return folder / ".runner" / "artifacts" / "run"
+
+
+def _untold(folder: Path, code: int | None) -> Failure:
     """A failure that no task told of, such as a playbook that Ansible could not read."""
-    output = folder / "artifacts" / "run" / "stdout"
+    output = _artifacts(folder) / "stdout"
     lines = output.read_text(encoding="utf-8", errors="replace").splitlines() if output.exists() else []
-    return Failure("internal", "ansible-playbook failed", logs=tuple(lines[-LAST_LINES:]))
+    return Failure("internal", f"ansible-playbook ended with code {code}", logs=tuple(lines[-LAST_LINES:]))

@@ -2,3 +2,6 @@
 
 A deployment's folder carries this package, so that it runs without the controller.
 """
+
+STOP = "stop"
+"""A file of this name in the run folder ends the rollout before its next batch."""

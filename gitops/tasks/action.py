@@ -14,9 +14,6 @@ from gitops.channel.failures import ChannelTimeoutError, LockHeldError, LockLost
 from gitops.errors import GitopsError
 from gitops.tasks.outcome import Kind, Outcome, TaskError
 
-STOP = "stop"
-"""A file of this name in the run folder ends the rollout before its next batch."""
-
 
 class Task(ActionBase):  # type: ignore[misc]  # Ansible ships no types
     """One action plugin. Runs on the controller, in Ansible's worker of one host.

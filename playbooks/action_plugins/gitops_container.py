@@ -11,9 +11,9 @@ sys.path.insert(
     0, str(Path(__file__).resolve().parent.parent)
 )  # the run folder carries its own copy of the package
 
-from gitops.tasks import container  # noqa: E402 - found only after the line above
-from gitops.tasks.action import STOP, Task  # noqa: E402 - as above
-from gitops.tasks.outcome import Outcome, TaskError  # noqa: E402 - as above
+from gitops.tasks import container
+from gitops.tasks.action import Task
+from gitops.tasks.outcome import Outcome, TaskError
 
 
 class ActionModule(Task):

@@ -11,9 +11,9 @@ sys.path.insert(
     0, str(Path(__file__).resolve().parent.parent)
 )  # the run folder carries its own copy of the package
 
-from gitops.tasks.health import wait_healthy  # noqa: E402 - found only after the line above
-from gitops.tasks.action import Task  # noqa: E402 - as above
-from gitops.tasks.outcome import Outcome, side_by_side  # noqa: E402 - as above
+from gitops.tasks.action import Task
+from gitops.tasks.health import wait_healthy
+from gitops.tasks.outcome import Outcome, side_by_side
 
 
 class ActionModule(Task):
