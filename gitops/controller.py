@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gitops.application import Application
-from gitops.config import AppSettings, Settings, load
+from gitops.config import Settings, load
 from gitops.connections import Connections
 from gitops.errors import GitopsError
 from gitops.execute.events import Event
@@ -142,7 +142,7 @@ class Service:
 
     def _follow(self, settings: Settings, store: Store, connections: Connections) -> None:
         """Starts, restarts and ends workers so that they are those of the settings."""
-        wanted: dict[str, AppSettings] = settings.apps
+        wanted = settings.apps
         for name, worker in list(self._workers.items()):
             if wanted.get(name) != worker.app.settings:
                 worker.stop()

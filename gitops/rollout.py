@@ -167,5 +167,5 @@ def _push_revert(app: Application, failed: Desired, good: Desired, journal: Jour
     """`on_failure: revert`: the branch itself goes back, so that Git says what runs."""
     bad, to = failed.stack.commit, good.stack.commit
     message = f"Revert to {to[:12]}: {bad[:12]} failed\n\n{reason}\n"
-    commit = app.clone.push_revert(app.settings.source.branch, bad, to, message)
+    commit = app.clone.push_revert(app.settings.source.branch or "main", bad, to, message)
     journal.tell("revert", f"pushed {commit[:12]}, which returns the branch to {to[:12]}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gitops.errors import PermanentError, TransientError, Where
+from gitops.errors import ContendedError, PermanentError, TransientError, Where
 
 
 class UnreachableError(TransientError):
@@ -21,7 +21,7 @@ class HostSetupError(PermanentError):
     """The host answers but lacks something: an engine, a right, a folder."""
 
 
-class LockHeldError(TransientError):
+class LockHeldError(ContendedError):
     """Another controller holds the host's lock."""
 
 

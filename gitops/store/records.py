@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
-from gitops.errors import PermanentError, TransientError
+from gitops.errors import ContendedError, PermanentError, TransientError
 from gitops.model.deployment import OUTCOMES, TRANSITIONS, Changes, Deployment, State
 from gitops.model.run import Run
 from gitops.store.database import BUSY_TIMEOUT_S, Database
@@ -31,7 +31,7 @@ _PREDECESSORS: dict[State, frozenset[State]] = {
 }
 
 
-class DeploymentRunningError(TransientError):
+class DeploymentRunningError(ContendedError):
     """Another deployment of the application has no outcome yet.
 
     Attributes:
