@@ -80,7 +80,7 @@ def validate(
     output: Out = "text",
 ) -> None:
     """Check Compose files, overlays and inventory; every error at once as file:line:column."""
-    from gitops.checkup import problems_of
+    from gitops.checkup.files import problems_of
 
     problems = problems_of(path, env=env, inventory=inventory)
     print_result({"valid": not problems, "problems": [str(p) for p in problems]}, output, _validate_text)
@@ -296,7 +296,7 @@ def bootstrap(
     check: Annotated[bool, typer.Option("--check", help="Say what would change, and change nothing.")] = False,
 ) -> None:
     """Prepare hosts (engine, HAProxy, folders) by playbook. Needs Python on the hosts, as Ansible's modules do."""
-    from gitops.checkup import bootstrap_hosts, inventories_of
+    from gitops.checkup.bootstrap import bootstrap_hosts, inventories_of
 
     places = [inventory] if inventory else inventories_of(config or context.obj)
     raise typer.Exit(max(bootstrap_hosts(place, check=check) for place in places))
@@ -310,7 +310,7 @@ def doctor(
     output: Out = "text",
 ) -> None:
     """Say what is missing on the controller and the hosts, and the command that mends it."""
-    from gitops.checkup import examine
+    from gitops.checkup.doctor import examine
     from gitops.output import doctor_text
 
     view = examine(config or context.obj, inventory)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 REFRESHES = 4  # of the status line, a second
 MARKS = {"changed": "+", "ok": "=", "failed": "x", "unreachable": "x"}  # of finished tasks, by kind
-BAD = frozenset({"failed", "unreachable"})
+STYLES = {"changed": "", "ok": "gitops.quiet", "failed": "gitops.bad", "unreachable": "gitops.bad"}
+TIME_WIDTH = 8  # of what stands before every line
 
 
 class Progress:
@@ -38,42 +39,42 @@ class Progress:
         self._began = clock()
         self._state = "planning"
         self._now = ""
-        self._live = Live(
-            console=self._console,
-            get_renderable=self._status,
-            refresh_per_second=REFRESHES,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
+        self._live: Live | None = None
 
     def __enter__(self) -> Self:
         """Begins; the status line only where somebody can see it move."""
         if self._console.is_terminal:
+            self._live = Live(
+                console=self._console,
+                get_renderable=self._status,
+                refresh_per_second=REFRESHES,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
             self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live.stop()
+        if self._live is not None:
+            self._live.stop()
 
     def show(self, event: Event) -> None:
         """Tells of one event."""
-        place = f"{event.host}: " if event.host else ""
         match event.kind:
             case "state":
                 self._state, self._now = event.message.partition(":")[0], ""
                 self.say(event.message)
+            case "play":
+                self._line(f"  {event.message}", "gitops.head")
             case "started":
                 self._now = event.task
             case kind if kind in MARKS:
-                text = event.message or event.task
-                if kind in BAD or event.message != event.task:
-                    text = f"{event.task}: {text}" if event.task not in text else text
-                self._line(
-                    f"  {MARKS[kind]} {place}{_indented(text, 6)}", "gitops.bad" if kind in BAD else ""
-                )
+                host = f"{event.host}: " if event.host else ""
+                said = event.message.removeprefix(host)
+                self._line(f"  {MARKS[kind]} {_indented(host + said, 6)}", STYLES[kind])
             case _:
                 self.say(event.message)
 
@@ -83,7 +84,9 @@ class Progress:
 
     def _line(self, text: str, style: str = "") -> None:
         took = seconds(self._clock() - self._began)
-        line = Text(f"{took:>7} ", style="gitops.quiet") + Words()(Text(printable(text), style=style))
+        line = Text(f"{took:>{TIME_WIDTH - 1}} ", style="gitops.quiet") + Words()(
+            Text(printable(text), style=style)
+        )
         self._console.print(line, soft_wrap=True)
 
     def _status(self) -> Text:
@@ -94,4 +97,4 @@ class Progress:
 
 
 def _indented(text: str, width: int) -> str:
-    return text.rstrip("\n").replace("\n", "\n" + " " * (width + 8))
+    return text.rstrip("\n").replace("\n", "\n" + " " * (TIME_WIDTH + width))

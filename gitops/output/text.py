@@ -146,7 +146,7 @@ def doctor_text(view: View) -> str:
     for line, check in zip(lines, checks, strict=True):
         text.append(line)
         if not check["ok"] and check["fix"]:
-            text.append(f"    mend it: {_indented(check['fix'], 13)}")
+            text.append(f"    on {check['fix_on']}: {_indented(check['fix'], 8)}")
     bad = sum(not check["ok"] for check in checks)
     return "\n".join(
         [*text, "", f"{bad} of {len(checks)} checks failed" if bad else f"all {len(checks)} checks ok"]
