@@ -11,7 +11,7 @@ sys.path.insert(
     0, str(Path(__file__).resolve().parent.parent)
 )  # the run folder carries its own copy of the package
 
-from gitops.tasks import container
+from gitops.tasks import STOP, container
 from gitops.tasks.action import Task
 from gitops.tasks.outcome import Outcome, TaskError
 
