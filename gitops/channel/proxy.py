@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import re
 import socket
@@ -18,6 +19,7 @@ Connect = Callable[[float], socket.socket]
 TIMEOUT_S = 10.0
 POLL_S = 0.02
 FORBIDDEN = re.compile(r"[\n\r;\x00]")  # would begin a second command
+FAILED = re.compile(r"\[failed: (\d+)\]")
 NAME = re.compile(r"[A-Za-z0-9_.:-]+/[A-Za-z0-9_.:-]+")
 
 
@@ -47,8 +49,9 @@ class Process:
 
     pid: int
     kind: str  # master, worker
-    reloads: int
-    old: bool  # left over from before a reload
+    reloads: int  # of a master: tried so far; of a worker: outlived
+    old: bool  # a worker left over from before a reload
+    failed: int = 0  # of a master: reloads that have failed since the last good one
 
 
 class Proxy:
@@ -70,13 +73,19 @@ class Proxy:
 
     def stats(self) -> list[Stat]:
         """Every frontend, backend and server."""
-        answer = self.command("show stat")
-        rows = csv.DictReader(answer.removeprefix("# ").splitlines())
-        return [_stat(row) for row in rows]
+        return _stats(self.command("show stat"))
+
+    def worker_stats(self, pid: int) -> list[Stat]:
+        """The same of one worker, such as an old one that still has connections; asked through the master."""
+        return _stats(_ask(self._master, f"@!{pid} show stat", TIMEOUT_S))
 
     def info(self) -> dict[str, str]:
         """`show info`: version, uptime, process id and so on."""
         return dict(line.split(": ", 1) for line in self.command("show info").splitlines() if ": " in line)
+
+    def pid(self) -> int:
+        """The process id of the worker that answers at the stats socket."""
+        return int(self.info().get("Pid", 0))
 
     def servers(self, backend: str) -> list[str]:
         """The names of a backend's servers as HAProxy has them now."""
@@ -116,7 +125,9 @@ class Proxy:
                 continue
             words = line.split()
             if len(words) >= 3 and words[0].isdigit() and words[1] in {"master", "worker"}:  # noqa: PLR2004 - pid, kind, reloads
-                found.append(Process(int(words[0]), words[1], int(words[2]), old))
+                failed = FAILED.search(line)
+                counts = int(words[2]), old, int(failed.group(1)) if failed else 0
+                found.append(Process(int(words[0]), words[1], *counts))
         return found
 
     def reload(self, *, timeout_s: float = 30.0) -> None:
@@ -126,23 +137,21 @@ class Proxy:
             ProxyError: the master kept the old worker: its file is not valid.
             ChannelTimeoutError: no new worker in time.
         """
-        before = self._workers()
+        before = self.processes()
         deadline = time.monotonic() + timeout_s
-        _ask(self._master, "reload", timeout_s, silence_is_fine=True)
+        said = _ask(self._master, "reload", timeout_s, silence_is_fine=True)
         while True:
-            try:
-                after = self._workers()
-                # The answer of the stats socket says which worker took it over.
-                if after and not after & before and int(self.info()["Pid"]) in after:
+            # The master executes itself anew: its sockets are away for a moment.
+            with contextlib.suppress(UnreachableError):
+                after = self.processes()
+                if _reloads(after) != _reloads(before) and any(process.failed for process in after):
+                    raise ProxyError(f"HAProxy kept its old worker: {said or 'its file is not valid'}")
+                # The answer of the stats socket says which worker has taken it over.
+                if (new := _workers(after)) and not new & _workers(before) and self.pid() in new:
                     return
-            except (UnreachableError, ProxyError, KeyError):
-                pass  # the master executes itself anew: its sockets are away for a moment
             if time.monotonic() > deadline:
                 raise ChannelTimeoutError("HAProxy did not start a new worker in time", hint="read its log")
             time.sleep(POLL_S)
-
-    def _workers(self) -> set[int]:
-        return {process.pid for process in self.processes() if process.kind == "worker" and not process.old}
 
     def _expect(self, command: str, answer: str = "") -> None:
         """A command whose success is silent, or has the given words."""
@@ -174,11 +183,23 @@ def _ask(connect: Connect, text: str, timeout_s: float, *, silence_is_fine: bool
     return said
 
 
+def _workers(processes: list[Process]) -> set[int]:
+    return {process.pid for process in processes if process.kind == "worker" and not process.old}
+
+
+def _reloads(processes: list[Process]) -> list[int]:
+    return [process.reloads for process in processes if process.kind == "master"]
+
+
 def _place(backend: str, server: str) -> str:
     place = f"{backend}/{server}"
     if not NAME.fullmatch(place):
         raise ProxyError(f"not a server's name: {place!r}")
     return place
+
+
+def _stats(answer: str) -> list[Stat]:
+    return [_stat(row) for row in csv.DictReader(answer.removeprefix("# ").splitlines())]
 
 
 def _stat(row: dict[str, str]) -> Stat:

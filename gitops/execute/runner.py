@@ -26,7 +26,7 @@ from gitops.channel.processes import start_time
 from gitops.execute.events import Event, Failure, event_of, failure_of
 from gitops.execute.processes import MARK, end_all
 from gitops.model.run import Run
-from gitops.tasks.outcome import STOP
+from gitops.tasks import STOP
 
 log = logging.getLogger(__name__)
 

@@ -39,10 +39,10 @@ def body(stack: Stack, service: Service) -> dict[str, Any]:
         LABEL_SPEC: spec.digest,
         LABEL_COMMIT: stack.commit,
     }
-    ports = {f"{port}/tcp": {} for port in (*spec.expose, *spec.target_ports)}
+    ports: dict[str, dict[str, str]] = {f"{port}/tcp": {} for port in (*spec.expose, *spec.target_ports)}
     ports |= {f"{port}/{protocol}": {} for _, port, protocol in spec.host_ports}
     network = f"gitops-{stack.app}"
-    whole = {
+    whole: dict[str, Any] = {
         "Image": spec.image,
         "Cmd": _list(spec.command),
         "Entrypoint": _list(spec.entrypoint),

@@ -28,7 +28,8 @@ _COPIED = (
 _README = """# Deployment of {app}, commit {commit}
 
 Run it from this folder, with nothing but ansible-core: `ansible-playbook -i inventory rollout.yml`
-A second run changes nothing. Passwords are not kept here: give `--ask-pass` or `--ask-become-pass` where the inventory had them.
+A second run changes nothing. Passwords are not kept here: where the inventory has them, give `--ask-pass` or
+`--ask-become-pass`.
 """
 
 

@@ -11,7 +11,7 @@ from gitops.assets import folder
 
 @lru_cache(maxsize=1)
 def environment() -> Environment:
-    """The environment: unknown names are errors, and the delimiters `[% %]`, `[[ ]]`, `[# #]` are not Ansible's."""
+    """Unknown names are errors, and the delimiters `[% %]`, `[[ ]]`, `[# #]` are not Ansible's."""
     return Environment(  # noqa: S701 - what is rendered is YAML and haproxy.cfg, never HTML
         loader=FileSystemLoader(folder("templates")),
         undefined=StrictUndefined,

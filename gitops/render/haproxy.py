@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain
+from typing import Any
 
 from gitops.errors import PermanentError
 from gitops.model.plan import Backend, Server
-from gitops.model.stack import Ingress, Service, Stack
+from gitops.model.stack import Ingress, Stack
 from gitops.render.environment import environment
 
 HTTP_PORT = 80
@@ -30,27 +30,25 @@ _HOST = re.compile(r"(?:[A-Za-z0-9.-]+)?")
 _PATH = re.compile(r"/[A-Za-z0-9._~/-]*")
 
 
+@dataclass(frozen=True)
+class _Target:
+    """One target port of one service."""
+
+    service: str
+    port: int
+    http: bool
+
+
 @dataclass(frozen=True, order=True)
 class _Route:
+    """One HTTP route of the shared frontend."""
+
     host: str
     path: str
-    backend: str
 
 
-@dataclass(frozen=True, order=True)
-class _Frontend:
-    name: str
-    port: int
-    mode: str
-    backend: str
-
-
-@dataclass(frozen=True)
-class _Section:
-    name: str
-    mode: str
-    options: str
-    servers: tuple[Server, ...]
+_Door = _Route | int
+"""Where clients come in: a route of the shared frontend, or a port of the edge."""
 
 
 def fragment(stack: Stack, previous: Stack | None, backends: tuple[Backend, ...]) -> str:
@@ -66,63 +64,48 @@ def fragment(stack: Stack, previous: Stack | None, backends: tuple[Backend, ...]
         PermanentError: a name, host, path or address that must not reach haproxy.cfg.
     """
     servers = {(backend.service, backend.target): backend.servers for backend in backends}
-    routes: dict[tuple[str, str], _Route] = {}
-    frontends: dict[int, _Frontend] = {}
-    modes: dict[str, str] = {}
-    targets: dict[str, tuple[str, int]] = {}
 
-    def take(service: Service, target: int, mode: str) -> str:
-        name = backend_name(stack.app, service.name, target)
-        modes.setdefault(name, mode)
-        targets[name] = (service.name, target)
-        return name
+    def serves(target: _Target) -> bool:
+        return bool(servers.get((target.service, target.port)))
 
-    def served(name: str) -> bool:
-        return bool(servers.get(targets[name]))
-
-    for service in stack.services:
-        for ingress in _ingresses(service):
-            name = take(service, ingress.port, "http")
-            routes[ingress.host, ingress.path] = _Route(ingress.host, ingress.path, name)
-        for port, target, mode in _publishes(service):
-            name = take(service, target, mode)
-            frontends[port] = _Frontend(frontend_name(stack.app, service.name, port), port, modes[name], name)
-    for service in previous.services if previous else ():
-        for ingress in _ingresses(service):
-            if servers.get((service.name, ingress.port)):
-                key, name = (ingress.host, ingress.path), take(service, ingress.port, "http")
-                gone = stack.service(service.name) is None and key not in routes
-                if gone or (key in routes and not served(routes[key].backend)):
-                    routes[key] = _Route(*key, name)
-        for port, target, mode in _publishes(service):
-            if servers.get((service.name, target)):
-                name = take(service, target, mode)
-                gone = stack.service(service.name) is None and port not in frontends
-                if gone or (port in frontends and not served(frontends[port].backend)):
-                    label = frontend_name(stack.app, service.name, port)
-                    frontends[port] = _Frontend(label, port, modes[name], name)
-
+    doors = _doors(stack)
+    targets = set(doors.values())
+    for door, target in _doors(previous).items() if previous else ():
+        if serves(target):
+            targets.add(target)
+            left_over = door not in doors and stack.service(target.service) is None
+            if left_over or (door in doors and not serves(doors[door])):
+                doors[door] = target
     if not targets:
         return ""
-    sections = [
-        _Section(
-            name,
-            modes[name],
-            _SERVER_OPTIONS[modes[name]],
-            tuple(sorted(servers.get(targets[name], ()), key=lambda s: s.name)),
+    names = {target: backend_name(stack.app, target.service, target.port) for target in targets}
+    http = {names[target] for target in targets if target.http}
+    sections = {
+        name: _section(
+            name, "http" if name in http else "tcp", servers.get((target.service, target.port), ())
         )
-        for name in sorted(targets)
-    ]
-    _check(stack.app, routes.values(), sections)
-    return (
-        environment()
-        .get_template("fragment.cfg.j2")
-        .render(
-            app=stack.app,
-            routes=sorted(routes.values()),
-            frontends=sorted(frontends.values()),
-            backends=sections,
-        )
+        for target, name in names.items()
+    }
+    routes = {door: names[target] for door, target in doors.items() if isinstance(door, _Route)}
+    ports = {door: target for door, target in doors.items() if isinstance(door, int)}
+    _check(stack.app, routes, backends, names.values())
+    template = environment().get_template("fragment.cfg.j2")
+    return template.render(
+        app=stack.app,
+        routes=[
+            {"host": route.host, "path": route.path, "backend": name}
+            for route, name in sorted(routes.items())
+        ],
+        frontends=[
+            {
+                "name": frontend_name(stack.app, target.service, port),
+                "port": port,
+                "mode": sections[names[target]]["mode"],
+                "backend": names[target],
+            }
+            for port, target in sorted(ports.items())
+        ],
+        backends=[section for _, section in sorted(sections.items())],
     )
 
 
@@ -136,28 +119,36 @@ def frontend_name(app: str, service: str, port: int) -> str:
     return f"{app}.{service}.tcp{port}"
 
 
-def _ingresses(service: Service) -> Iterable[Ingress]:
-    """The HTTP routes of a service. Port 80 of the edge is shared, so publishing it is a route for any host."""
-    published = (Ingress(port=p.target) for p in service.publish if p.published == HTTP_PORT)
-    return chain(service.ingress, published)
+def _doors(stack: Stack) -> dict[_Door, _Target]:
+    """Where clients come in, and what serves them.
+
+    Port 80 of the edge is shared, so publishing it is a route for any host. What
+    an ingress calls HTTP is HTTP on a published port, too.
+    """
+    doors: dict[_Door, _Target] = {}
+    for service in stack.services:
+        published = [Ingress(port=p.target) for p in service.publish if p.published == HTTP_PORT]
+        ingresses = [*service.ingress, *published]
+        http = {ingress.port for ingress in ingresses}
+        for ingress in ingresses:
+            doors[_Route(ingress.host, ingress.path)] = _Target(service.name, ingress.port, http=True)
+        for publish in service.publish:
+            if publish.published != HTTP_PORT:
+                doors[publish.published] = _Target(service.name, publish.target, publish.target in http)
+    return doors
 
 
-def _publishes(service: Service) -> Iterable[tuple[int, int, str]]:
-    """Ports of its own at the edge: (published, target, mode). What an ingress calls HTTP is HTTP here, too."""
-    speaks_http = {ingress.port for ingress in _ingresses(service)}
-    for publish in service.publish:
-        if publish.published != HTTP_PORT:
-            yield publish.published, publish.target, "http" if publish.target in speaks_http else "tcp"
+def _section(name: str, mode: str, servers: Iterable[Server]) -> dict[str, Any]:
+    by_name = sorted(servers, key=lambda server: server.name)
+    return {"name": name, "mode": mode, "options": _SERVER_OPTIONS[mode], "servers": by_name}
 
 
-def _check(app: str, routes: Iterable[_Route], sections: Iterable[_Section]) -> None:
-    words = [("application name", _NAME, app)]
+def _check(app: str, routes: Iterable[_Route], backends: Iterable[Backend], names: Iterable[str]) -> None:
+    words = [("application name", _NAME, app), *(("backend name", _NAME, name) for name in names)]
     for route in routes:
         words += [("x-ingress host", _HOST, route.host), ("x-ingress path", _PATH, route.path)]
-    for section in sections:
-        words.append(("backend name", _NAME, section.name))
-        for server in section.servers:
-            words += [("server name", _NAME, server.name), ("host address", _ADDRESS, server.address)]
+    for server in (server for backend in backends for server in backend.servers):
+        words += [("server name", _NAME, server.name), ("host address", _ADDRESS, server.address)]
     for what, allowed, text in words:
         if not allowed.fullmatch(text):
             raise PermanentError(

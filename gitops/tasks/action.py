@@ -1,4 +1,4 @@
-"""What the action plugins share: from an Ansible task to a channel, and from an outcome to Ansible's result."""
+"""What the action plugins share: from a task to a channel, and from an outcome to Ansible's result."""
 
 from __future__ import annotations
 

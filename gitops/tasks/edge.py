@@ -1,4 +1,4 @@
-"""Brings one application's part of a load balancer to a fragment: the file first, then the running HAProxy."""
+"""Brings an application's part of a load balancer to a fragment: the file first, then the running HAProxy."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ class Watch:
         return code == 0, output
 
     def _look(self) -> None:
-        """Asks the engine; raises unless the container still runs, is the same process, and is not unhealthy."""
+        """Raises unless the container still runs, is the same process, and is not unhealthy."""
         there = find(self._engine, self._name)
         if there is None:
             self._fail("exit", "is gone")

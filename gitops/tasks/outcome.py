@@ -12,9 +12,6 @@ from gitops.errors import PermanentError, Where
 Kind = Literal["pull", "create", "exit", "unhealthy", "edge", "unreachable", "timeout", "lock", "stopped"]
 """What went wrong, for whoever decides what follows."""
 
-STOP = "stop"
-"""A file of this name in the run folder ends the rollout before its next batch."""
-
 LOG_LINES = 20  # last lines of a container's output that a failure carries
 _AT_ONCE = 8  # containers of one host that are started, watched or stopped side by side
 
