@@ -34,7 +34,9 @@ class Retire:
     container: str
     reason: str
     grace_s: float  # for running requests to end, then between the stop signal and the kill
-    successor: str = ""  # name of the container that must have stood its monitor window first
+    successor: str = ""
+    """The container that must have stood its monitor window first: what takes over from this
+    one, or with stop-first one of the batch before."""
     successor_host: str = ""
     served: bool = False  # whether it is in HAProxy
 

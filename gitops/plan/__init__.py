@@ -8,7 +8,7 @@ from functools import partial
 from gitops.errors import PermanentError, TransientError, Where
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Container, Observed
-from gitops.model.plan import Backend, Keep, Plan, Pull, Start
+from gitops.model.plan import Backend, Keep, Phase, Plan, Pull, RetirePhase, Start
 from gitops.model.stack import Stack
 from gitops.plan import edge
 from gitops.plan.diff import ServiceDiff, compare
@@ -60,7 +60,7 @@ def make_plan(
     return Plan(
         app=stack.app,
         stack=stack,
-        fleet=fleet,
+        fleet=_touched(fleet, phases),
         from_commit=previous.commit if previous else "",
         pulls=_pulls(stack, starts.values()),
         keeps=tuple(
@@ -104,6 +104,13 @@ def _diffs(
         )
         for service in stack.services
     )
+
+
+def _touched(fleet: Fleet, phases: Iterable[Phase]) -> Fleet:
+    """The fleet without hosts that left it and have nothing to give up: they may not even answer any more."""
+    leaving = {r.host for phase in phases if isinstance(phase, RetirePhase) for r in phase.retires}
+    hosts = (host for host in fleet.hosts if host.runs_containers or host.balances or host.name in leaving)
+    return Fleet(tuple(sorted(hosts, key=lambda host: host.name)))
 
 
 def _lines_now(

@@ -75,7 +75,7 @@ class _Judge:
         own = {host_port for host_port, _, _ in self.service.container.host_ports}
         for port in sorted(set(published.values()) - own):
             if port in self.claims:
-                return f"host port {port} is wanted by {self.claims[port]}"
+                return f"allotted port {port} is claimed by {self.claims[port]}"
         return ""
 
     def best_first(self, containers: Sequence[Container]) -> list[Container]:

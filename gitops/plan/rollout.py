@@ -112,6 +112,7 @@ def _service(move: Move, diff: ServiceDiff, batch: int, early: frozenset[str]) -
     stop_first = update.order == "stop-first" or bool(forced)
     phases: list[Phase] = []
     waiting: list[RetirePhase] = []  # of earlier batches, until their lag has passed
+    earlier: list[Start] = []  # stop-first: what must have stood before more is taken away
     for chunk in _chunks(diff.needs, 0 if move.rollback else update.parallelism):
         before: list[Retire] = []
         after: list[Retire] = []
@@ -124,12 +125,17 @@ def _service(move: Move, diff: ServiceDiff, batch: int, early: frozenset[str]) -
             for container in need.outgoing:
                 if container.name in early:
                     continue
-                if stop_first or not container.running:
+                if not container.running:
                     before.append(move.retire(container, start.reason))
+                elif stop_first:
+                    stood = earlier.pop(0) if earlier else None
+                    names = (stood.container, stood.host) if stood else ()
+                    before.append(move.retire(container, start.reason, *names))
                 else:
                     after.append(move.retire(container, start.reason, start.container, start.host))
         phases += [RetirePhase(batch, tuple(before), None), StartPhase(batch, tuple(starts), None)]
         waiting.append(RetirePhase(batch, tuple(after), None))
+        earlier = starts
         if len(waiting) > LAG:
             phases.append(waiting.pop(0))
         batch += 1

@@ -86,6 +86,8 @@ def schedule(
     """
     rooms = _rooms(stack, diffs, gone, fleet, observed)
     names = {container.name for host in observed.hosts for container in host.containers}
+    # HAProxy keeps the address of a server that it knows by name, one of a lost container, too.
+    names |= {server.name for host in observed.hosts for server in host.servers}
     starts: dict[tuple[str, int], Start] = {}
     for diff in diffs:
         for need, room in _placed(diff, rooms):

@@ -183,7 +183,7 @@ def test_the_order_of_hosts_does_not_matter(
 
     mixed_fleet = Fleet(shuffled(fleet.hosts))
     mixed = Observed(shuffled(replace(h, containers=shuffled(h.containers)) for h in observed.hosts))
-    assert replace(plan_of(stack, mixed_fleet, mixed, before), fleet=fleet) == plan
+    assert plan_of(stack, mixed_fleet, mixed, before) == plan
 
 
 @CASES

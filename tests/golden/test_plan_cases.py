@@ -1,0 +1,160 @@
+"""Each folder of plan/ is a case: case.yaml says what ran and what is wanted, plan.txt is the plan.
+
+case.yaml:
+    about: one sentence
+    fleet: host -> group or groups; default: h1, h2, h3 and lb1
+    now_fleet: the same, where it changes
+    was: service -> a few words (see support.planning.service_of): what was deployed
+    now: the same: what is wanted; without it the same as `was`
+    known: false where planning is not told what was deployed
+    broke_off: after how many steps the rollout from `was` to `now` ended
+    back: true where the way leads back from `now` to `was`
+    faults: container -> what its engine reports instead, or `absent`
+    ports: host -> host ports that something else uses
+    servers: server -> what HAProxy reports instead of UP, or `absent`
+In container names a spec's digest is replaced by `was` or `now`, or `same` for both.
+After an intended change run it with GITOPS_WRITE_GOLDEN=1 in the environment, and read the difference.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from support.planning import (
+    altered,
+    deployed,
+    fleet_of,
+    nothing_on,
+    plan_of,
+    small_fleet,
+    stack_of,
+    walk,
+    without,
+)
+
+from gitops.errors import GitopsError
+from gitops.model.observed import Observed
+from gitops.model.plan import Backend, Plan, StartPhase
+from gitops.model.stack import Stack
+
+CASES = sorted(path.parent for path in Path(__file__).parent.glob("plan/*/case.yaml"))
+
+
+def digests(was: Stack, now: Stack) -> dict[str, str]:
+    """What stands for each spec's digest in the text: container name's part -> word."""
+    words: dict[str, str] = {}
+    for stack, word in ((was, "was"), (now, "now")):
+        for service in stack.services:
+            short = service.container.digest[:8]
+            words[short] = "same" if words.get(short, word) != word else word
+    return words
+
+
+def observed_of(case: dict[str, Any], was: Stack, now: Stack, words: dict[str, str]) -> Observed:
+    fleet = fleet_of(case["fleet"]) if "fleet" in case else small_fleet()
+    observed = deployed(was, fleet) if was.services else nothing_on(fleet)
+    if "broke_off" in case:
+        steps = [state for _, state in walk(plan_of(now, fleet, observed, was), observed)]
+        observed = steps[case["broke_off"] - 1]
+    names = {masked(c.name, words): c for host in observed.hosts for c in host.containers}
+    for name, fault in case.get("faults", {}).items():
+        container = names[name]
+        if fault == "absent":
+            observed = without(observed, [(container.host, container.name)])
+        else:
+            observed = altered(observed, container.name, **fault)
+    for host, ports in case.get("ports", {}).items():
+        used = [
+            replace(h, ports_used=tuple(sorted([*h.ports_used, *ports])))
+            for h in observed.hosts
+            if h.name == host
+        ]
+        observed = Observed(tuple(used[0] if h.name == host else h for h in observed.hosts))
+    said = case.get("servers", {})
+    hosts = [
+        replace(
+            host,
+            servers=tuple(
+                replace(server, status=said.get(masked(server.name, words), "UP"))
+                for server in host.servers
+                if said.get(masked(server.name, words)) != "absent"
+            ),
+        )
+        for host in observed.hosts
+    ]
+    return Observed(tuple(hosts))
+
+
+def masked(text: str, words: dict[str, str]) -> str:
+    for short, word in words.items():
+        text = text.replace(short, word)
+    return text
+
+
+def edge_text(backends: tuple[Backend, ...] | None, words: dict[str, str]) -> list[str]:
+    if backends is None:
+        return []
+    return [
+        f"  edge {b.service}:{b.target} "
+        + " ".join(sorted(f"{masked(s.name, words)}@{s.address}:{s.port}" for s in b.servers))
+        for b in backends
+    ] or ["  edge empty"]
+
+
+def text_of(plan: Plan, words: dict[str, str]) -> str:
+    lines = [f"pull {pull.host} {pull.image}" for pull in plan.pulls]
+    for phase in plan.phases:
+        if isinstance(phase, StartPhase):
+            lines.append(f"batch {phase.batch}: start")
+            for s in phase.starts:
+                ports = " ".join(f"{host_port}->{port}" for port, host_port in s.ports)
+                over = f", for {s.replaces}" if s.replaces else ""
+                lines.append(f"  + {s.service}.{s.slot} {s.host} {s.container} [{ports}] {s.reason}{over}")
+        else:
+            lines.append(f"batch {phase.batch}: retire")
+            for r in phase.retires:
+                after = f", once {r.successor} on {r.successor_host} has stood" if r.successor else ""
+                how = f"drain, grace {r.grace_s:g}" if r.served else f"grace {r.grace_s:g}"
+                lines.append(f"  - {r.service}.{r.slot} {r.host} {r.container} ({how}) {r.reason}{after}")
+        lines += edge_text(phase.backends, words)
+    lines += [f"keep {k.service}.{k.slot} {k.host} {k.container}" for k in plan.keeps]
+    lines += [
+        "at the end" + (", haproxy.cfg changes" if plan.edge_changes else ""),
+        *edge_text(plan.backends, words),
+    ]
+    return "\n".join(["nothing to do"] if plan.empty else lines) + "\n"
+
+
+@pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
+def test_the_plan_is_as_written(folder: Path) -> None:
+    case = yaml.safe_load((folder / "case.yaml").read_text())
+    was = stack_of(case.get("was") or {}, "a")
+    now = stack_of(case.get("now", case.get("was")) or {}, "b")
+    words = digests(was, now)
+    observed = observed_of(case, was, now, words)
+    if "now_fleet" in case:
+        fleet = fleet_of(case["now_fleet"])
+        new = [host for host in nothing_on(fleet).hosts if observed.host(host.name) is None]
+        observed = Observed((*observed.hosts, *new))
+    else:
+        fleet = fleet_of(case["fleet"]) if "fleet" in case else small_fleet()
+    goal, before = (was, now) if case.get("back") else (now, was)
+    known = before if case.get("known", True) and before.services else None
+    try:
+        text = text_of(plan_of(goal, fleet, observed, known, rollback=case.get("back", False)), words)
+    except GitopsError as error:
+        text = f"{type(error).__name__} {error}\n"
+    text = f"# {case['about']}\n{masked(text, words)}"
+    expected = folder / "plan.txt"
+    if os.environ.get("GITOPS_WRITE_GOLDEN"):
+        expected.write_text(text)
+    assert text == expected.read_text()
+
+
+def test_there_are_cases() -> None:
+    assert len(CASES) > 20
