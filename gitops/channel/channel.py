@@ -369,8 +369,8 @@ class Channel:
     def _forget(self) -> None:
         self._reader.close()
         if self._engine is not None:
-            self._engine.close()
-        self._engine = self._facts = None
+            self._engine.close()  # it stays usable: whoever has it goes on over the next connection
+        self._facts = None
 
 
 def open_channels(hosts: Iterable[HostLike], folder: Path) -> dict[str, Channel]:

@@ -45,8 +45,9 @@ class Engine:
         self._about: Json | None = None
 
     def close(self) -> None:
-        """Closes idle connections."""
+        """Closes idle connections, and forgets what the engine is: it may be another one next time."""
         self._http.close()
+        self._about = None
 
     @property
     def podman(self) -> bool:
@@ -55,10 +56,11 @@ class Engine:
 
     def version(self) -> Json:
         """Name, version and API versions, as the engine said when it was first asked."""
-        if self._about is None:
+        about = self._about
+        if about is None:
             # Without a version in the path, so that any engine answers.
-            self._about = dict(self._http.call("GET", "/version", timeout_s=TIMEOUT_S))
-        return self._about
+            about = self._about = dict(self._http.call("GET", "/version", timeout_s=TIMEOUT_S))
+        return about
 
     def info(self) -> Json:
         """Capacity, drivers and settings."""

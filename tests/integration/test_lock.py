@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gitops.channel.failures import LockHeldError, LockLostError
 from support.controllers import controller, machine, opened
 from support.labs import Lab
+
+from gitops.channel.failures import LockHeldError, LockLostError
 
 pytestmark = pytest.mark.lab
 

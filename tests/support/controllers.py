@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support.labs import Lab
+
 from gitops.channel import Channel, close_channels, open_channels, own_folder
 from gitops.errors import GitopsError
-
-from support.labs import Lab
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def machine(lab: Lab, name: str, **changes: Any) -> Machine:
         "ansible_host": lab.address(name),
         "ansible_user": "deploy",
         "ansible_ssh_private_key_file": lab.data["ssh_key"],
-        "ansible_ssh_common_args": f"-o UserKnownHostsFile={lab.data['known_hosts']} -o GlobalKnownHostsFile=/dev/null",
+        "ansible_ssh_common_args": f"-o UserKnownHostsFile={lab.data['known_hosts']}",
         **changes,
     }
     return Machine(name, tuple(sorted(variables.items())))
@@ -60,7 +60,11 @@ class Controller:
     def __init__(self, host: Machine, name: str) -> None:
         asked = json.dumps({"name": host.name, "variables": host.variables, "owner": name})
         self.process = subprocess.Popen(
-            [sys.executable, __file__, asked], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "support.controllers", asked],
+            cwd=Path(__file__).parents[1],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         self.said = self._line()
 
@@ -98,9 +102,9 @@ def _main() -> None:
     try:
         lock = channel.lock(asked["owner"])
     except GitopsError as error:
-        print(f"{type(error).__name__}: {error}", flush=True)
+        _say(f"{type(error).__name__}: {error}")
         return
-    print("locked", flush=True)
+    _say("locked")
     engine = channel.engine()
     for line in sys.stdin:
         try:
@@ -115,7 +119,12 @@ def _main() -> None:
                     answer = f"what is {other}?"
         except GitopsError as error:
             answer = type(error).__name__
-        print(answer, flush=True)
+        _say(answer)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
