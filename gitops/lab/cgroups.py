@@ -16,6 +16,8 @@ from pathlib import Path
 from gitops.errors import TransientError
 from gitops.lab.system import reap, wait_until
 
+_BURIAL_SECONDS = 3.0
+
 
 def hierarchies() -> list[Path]:
     """The mount points of this machine's control group hierarchies."""
@@ -91,20 +93,31 @@ def end(group: str, *, seconds: float = 20) -> None:
         TransientError: something in it did not end within `seconds`.
     """
     deadline = time.monotonic() + seconds
+    killed: set[int] = set()
 
     def emptied() -> bool:
         for folder in _folders(group):
             _thaw(folder)
         found = processes(group)
+        killed.update(found)
         for pid in found:
             _kill(pid)
         return not found
+
+    def buried() -> bool:
+        for pid in killed:
+            reap(pid)
+        return not any(_is_zombie(pid) for pid in killed)
 
     wait_until(f"the end of all processes in {group}", emptied, seconds=seconds)
     while left := _remove(group):
         if time.monotonic() > deadline:
             raise TransientError(f"the control group {left} cannot be removed")
         time.sleep(0.02)
+    # Their entries in the process table go when the machine's process 1 takes leave of them. That is
+    # not ours to force; an init that does so only now and then does not make this fail.
+    with suppress(TransientError):
+        wait_until("the burial of ended processes", buried, seconds=_BURIAL_SECONDS)
 
 
 def _kill(pid: int) -> None:
@@ -113,6 +126,13 @@ def _kill(pid: int) -> None:
     except ProcessLookupError:
         return
     reap(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return False
 
 
 def _thaw(folder: Path) -> None:
