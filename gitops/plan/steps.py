@@ -52,7 +52,9 @@ def _switch(plan: Plan, batch: int, service: str, backends: Iterable[Backend]) -
         server.name for backend in backends if backend.service == service for server in backend.servers
     }
     for host in sorted(plan.fleet.load_balancers, key=lambda host: host.name):
-        yield Step(batch, "switch", service, 0, host.name, f"{len(servers)} servers")
+        yield Step(
+            batch, "switch", service, 0, host.name, f"{len(servers)} server{'' if len(servers) == 1 else 's'}"
+        )
 
 
 def _edge_only(plan: Plan) -> Iterator[Step]:

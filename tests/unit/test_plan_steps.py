@@ -1,0 +1,61 @@
+"""The plan as lines to print: in the order in which things happen, what is kept at the end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from support.planning import altered, deployed, nothing_on, plan_of, small_fleet, stack_of
+
+from gitops.model.observed import Observed
+from gitops.model.plan import Plan, Step
+from gitops.plan import steps
+
+
+def lines(plan: Plan) -> list[str]:
+    return [f"{s.batch} {s.action} {s.service}.{s.slot} {s.host}: {s.reason}" for s in steps(plan)]
+
+
+def test_a_first_deployment() -> None:
+    fleet = small_fleet(1)
+    plan = plan_of(stack_of({"web": {"ports": [80]}, "db": {"image": "web:1"}}), fleet, nothing_on(fleet))
+    assert lines(plan) == [
+        "0 pull web.0 h1: web:1",
+        "1 start web.1 h1: new service",
+        "1 switch web.0 lb1: 1 server",
+        "2 start db.1 h1: new service",
+    ]
+
+
+def test_a_replacement_and_what_is_kept() -> None:
+    fleet = small_fleet(2)
+    was = stack_of({"db": {}, "web": {"image": "web:1", "ports": [80]}}, "a")
+    now = stack_of({"db": {}, "web": {"image": "web:2", "ports": [80]}})
+    why = "image changed: web:1 -> web:2"
+    assert lines(plan_of(now, fleet, deployed(was, fleet), was)) == [
+        "0 pull web.0 h2: web:2",
+        f"1 start web.1 h2: {why}",
+        "1 switch web.0 lb1: 2 servers",
+        f"1 drain web.1 h2: {why}",
+        f"1 stop web.1 h2: {why}",
+        f"1 remove web.1 h2: {why}",
+        "0 keep db.1 h1: unchanged",
+    ]
+
+
+def test_what_does_not_serve_is_not_drained() -> None:
+    fleet = small_fleet(1)
+    stack = stack_of({"web": {"ports": [80]}})
+    observed = deployed(stack, fleet)
+    (container,) = observed.containers("shop")
+    plan = plan_of(stack, fleet, altered(observed, container.name, state="exited", exit_code=1), stack)
+    assert [step.action for step in steps(plan)] == ["pull", "stop", "remove", "start", "switch"]
+
+
+def test_routes_alone() -> None:
+    fleet = small_fleet(1)
+    stack = stack_of({"web": {"ports": [80]}})
+    observed = Observed(tuple(replace(host, fragments=()) for host in deployed(stack, fleet).hosts))
+    assert steps(plan_of(stack, fleet, observed, stack)) == (
+        Step(1, "switch", "", 0, "lb1", "haproxy.cfg differs"),
+        Step(0, "keep", "web", 1, "h1", "unchanged"),
+    )
