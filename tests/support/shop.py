@@ -1,0 +1,223 @@
+"""An application of two services on a lab: its images, its repo, and the commands that act on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from support.labs import Lab
+
+DOCKERFILE = """\
+FROM busybox
+ARG VERSION
+RUN mkdir -p /www && echo "$VERSION" > /www/index.html
+CMD ["httpd", "-f", "-p", "80", "-h", "/www"]
+"""
+Found = TypeVar("Found")
+
+HEALTHY = ["CMD", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1/"]
+NEVER_HEALTHY = ["CMD", "false"]
+DIES_AFTER_3_S = ["sh", "-c", "httpd -p 80 -h /www; sleep 3; echo out of luck; exit 7"]
+
+
+@dataclass
+class Shop:
+    """A checkout of the application's repo, and `gitops` with its configuration.
+
+    Attributes:
+        lab: the fleet it runs on.
+        name: of the application.
+        folder: everything of this test.
+        compose: the content of compose.yaml; change it and `push`.
+    """
+
+    lab: Lab
+    name: str
+    folder: Path
+    compose: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def create(cls, lab: Lab, name: str, folder: Path, *, replicas: int = 4, **settings: Any) -> Shop:
+        """Makes repo, configuration and a first compose.yaml of `web` and `api` that is not pushed yet."""
+        shop = cls(lab, name, folder, settings=settings)
+        folder.mkdir(parents=True, exist_ok=True)
+        repo = lab.run("repo", name).splitlines()[-1]
+        shop.git("init", "-q", "-b", "main", str(shop.checkout))
+        shop.git("-C", str(shop.checkout), "remote", "add", "origin", repo)
+        shop.compose = {
+            "services": {
+                "web": {
+                    "image": shop.image("1"),
+                    "init": True,
+                    "stop_grace_period": "5s",
+                    "healthcheck": {"test": HEALTHY, "interval": "1s", "timeout": "2s", "retries": 3},
+                    "x-ingress": {"host": f"{name}.test", "port": 80},
+                    "deploy": {"replicas": replicas, "update_config": {"parallelism": 1}},
+                },
+                "api": {
+                    "image": shop.image("1"),
+                    "init": True,
+                    "healthcheck": {"test": HEALTHY, "interval": "1s"},
+                    "x-ingress": {"host": f"{name}.test", "path": "/api", "port": 80},
+                    "deploy": {"replicas": 2},
+                },
+            }
+        }
+        shop.configure()
+        return shop
+
+    @property
+    def checkout(self) -> Path:
+        """The work tree."""
+        return self.folder / "checkout"
+
+    @property
+    def config(self) -> Path:
+        """gitops.yaml."""
+        return self.folder / "gitops.yaml"
+
+    def configure(self, store: str = "gitops.db") -> None:
+        """Writes gitops.yaml."""
+        app = {
+            "source": {"repo": f"{self.lab.data['git']}/{self.name}.git", "branch": "main"},
+            "inventory": self.lab.data["inventory"],
+            "poll": "2s",
+            **self.settings,
+        }
+        content = {"store": f"sqlite:///{self.folder / store}", "apps": {self.name: app}}
+        self.config.write_text(yaml.safe_dump(content, sort_keys=False))
+
+    def image(self, version: str) -> str:
+        """Builds and pushes the image of that version; returns its reference."""
+        context = self.folder / "image"
+        context.mkdir(parents=True, exist_ok=True)
+        (context / "Dockerfile").write_text(DOCKERFILE.replace("ARG VERSION", f"ENV VERSION={version}"))
+        return self.lab.run("image", f"{self.name}:{version}", str(context)).splitlines()[-1]
+
+    def git(self, *arguments: str) -> str:
+        """Runs git; returns what it printed."""
+        environment = {
+            **os.environ,
+            "GIT_AUTHOR_NAME": "Test",
+            "GIT_AUTHOR_EMAIL": "test@example.test",
+            "GIT_COMMITTER_NAME": "Test",
+            "GIT_COMMITTER_EMAIL": "test@example.test",
+        }
+        done = subprocess.run(
+            ["git", *arguments], check=True, capture_output=True, text=True, env=environment, timeout=60
+        )
+        return done.stdout.strip()
+
+    def push(self, message: str) -> str:
+        """Commits compose.yaml as it stands now and pushes it; returns the full SHA."""
+        (self.checkout / "compose.yaml").write_text(yaml.safe_dump(self.compose, sort_keys=False))
+        at = ("-C", str(self.checkout))
+        self.git(*at, "add", "--all")
+        self.git(*at, "commit", "-q", "--allow-empty", "-m", message)
+        self.git(*at, "push", "-q", "origin", "HEAD:main")
+        return self.git(*at, "rev-parse", "HEAD")
+
+    def command(self, *arguments: str) -> list[str]:
+        """The argument list of a `gitops` command with this configuration."""
+        return [sys.executable, "-m", "gitops.cli", "--config", str(self.config), *arguments]
+
+    def gitops(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs a `gitops` command to its end."""
+        return subprocess.run(
+            self.command(*arguments), check=False, capture_output=True, text=True, timeout=300
+        )
+
+    def read(self, *arguments: str) -> dict[str, Any]:
+        """Runs a `gitops` command that reports, and returns its JSON."""
+        done = self.gitops(*arguments, "-o", "json")
+        assert done.stdout, f"{arguments}: {done.returncode}\n{done.stderr}"
+        view: dict[str, Any] = json.loads(done.stdout)
+        return view
+
+    def sync(self) -> dict[str, Any]:
+        """`gitops sync`, with its exit code as `exit`."""
+        done = self.gitops("sync", self.name, "-o", "json")
+        assert done.stdout, f"sync: {done.returncode}\n{done.stderr}"
+        return {**json.loads(done.stdout), "exit": done.returncode, "stderr": done.stderr}
+
+    def history(self) -> list[dict[str, Any]]:
+        """The deployments, newest first."""
+        deployments: list[dict[str, Any]] = self.read("history", self.name)["deployments"]
+        return deployments
+
+    def ended(self, commit: str, within_s: float = 90) -> dict[str, Any]:
+        """Waits until a deployment of the commit has an outcome; returns it."""
+
+        def look() -> dict[str, Any] | None:
+            return next(
+                (d for d in self.history() if d["commit"] == commit and d["outcome"] != "running"), None
+            )
+
+        return until(look, within_s, f"an outcome of {commit[:12]}")
+
+    @contextmanager
+    def serving(self) -> Iterator[subprocess.Popen[str]]:
+        """Runs `gitops serve` for the time of the block, and ends it in order if it still runs."""
+        log = (self.folder / "serve.log").open("a")
+        with log, subprocess.Popen(self.command("serve"), stderr=log, stdout=log, text=True) as service:
+            try:
+                yield service
+            finally:
+                if service.poll() is None:
+                    service.terminate()
+                    service.wait(timeout=60)
+
+    @property
+    def service_log(self) -> str:
+        """What the service has logged."""
+        return (self.folder / "serve.log").read_text()
+
+    def containers(self) -> dict[str, str]:
+        """Every container of the application by name, with its id and state, as the engines say themselves."""
+        found = {}
+        for host in self.lab.data["hosts"]:
+            listed = self.lab.on(
+                host["name"], host["engine"], "ps", "-a", "--no-trunc",
+                "--filter", f"label=gitops.app={self.name}", "--format", "{{.Names}} {{.ID}} {{.State}} {{.Image}}",
+            )  # fmt: skip
+            for line in listed.splitlines():
+                name, rest = line.split(" ", 1)
+                found[f"{host['name']}/{name}"] = rest
+        return found
+
+    def haproxy_cfg(self, edge: str = "e1") -> str:
+        """haproxy.cfg as it lies on the edge."""
+        return self.lab.on(edge, "cat", "/etc/haproxy/haproxy.cfg")
+
+    def remove(self) -> None:
+        """Takes the application's containers and its fragment away, so that the lab serves the next test."""
+        for host in self.lab.data["hosts"]:
+            self.lab.on(
+                host["name"], "sh", "-c",
+                f"{host['engine']} ps -aq --filter label=gitops.app={self.name}"
+                f" | xargs -r {host['engine']} rm -f; rm -rf /var/lib/gitops/{self.name}",
+            )  # fmt: skip
+        for edge in self.lab.data["edges"]:
+            self.lab.on(edge["name"], "rm", "-rf", f"/var/lib/gitops/{self.name}")
+
+
+def until(look: Callable[[], Found | None], within_s: float, what: str) -> Found:
+    """Looks until something is there, every 50 ms, for at most `within_s` seconds."""
+    deadline = time.monotonic() + within_s
+    while True:
+        found = look()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within_s} s: {what}")
+        time.sleep(0.05)
