@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 
 from gitops.desired.problems import Problems, quoted
 from gitops.desired.service import Parsed
@@ -60,9 +61,10 @@ def _dependencies(
         if other in parsed:
             found.add(other)
         elif required or other not in left_out:
-            hint = "its profile is not selected" if other in left_out else ""
-            message = f"services.{name}.depends_on: no service {quoted(other)}"
-            problems.report(message, where, hint or f"services: {', '.join(sorted(parsed))}")
+            close = get_close_matches(other, parsed, n=1)
+            hint = f"did you mean `{close[0]}`?" if close else ""
+            hint = "its profile is not selected" if other in left_out else hint
+            problems.report(f"services.{name}.depends_on: no service {quoted(other)}", where, hint)
     return tuple(sorted(found))
 
 

@@ -40,7 +40,7 @@ class Fields:
         if key in supported:
             return
         if key in unsupported:
-            self.problems.report(f"{self.at(key)} is not supported yet", where, unsupported[key])
+            self.problems.report(f"{self.at(key)} is not supported", where, unsupported[key])
             return
         if key.startswith("x-"):
             close = get_close_matches(key, EXTENSIONS, n=1, cutoff=_CLOSE)

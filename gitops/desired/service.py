@@ -252,7 +252,7 @@ def _depends_on(fields: Fields) -> tuple[tuple[str, bool, Where], ...]:
         condition = child.string("condition")
         if condition == "service_completed_successfully":
             child.wrong(
-                "condition", f"{quoted(condition)} is not supported yet", "service_started or service_healthy"
+                "condition", f"{quoted(condition)} is not supported", "service_started or service_healthy"
             )
         else:
             child.choice("condition", ("service_started", "service_healthy"))
