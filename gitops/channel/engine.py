@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
 from gitops.channel.failures import ChannelTimeoutError, EngineError, NotFoundError
-from gitops.channel.http import Connect, Http, Stream
+from gitops.channel.http import Connect, Http, Stream, decode
 
 API = "1.41"  # Docker 20.10's; later engines and Podman still answer it
 TIMEOUT_S = 30.0
@@ -219,6 +219,10 @@ class Engine:
             return True
         return False
 
+    def volumes(self, filters: Filters | None = None) -> list[Json]:
+        """Named volumes; `filters` as the API has them."""
+        return list(self._get("/volumes", _filters(filters)).get("Volumes") or [])
+
     def remove_volume(self, name: str) -> None:
         """Removes a named volume and its data."""
         self._http.call("DELETE", self._path(f"/volumes/{_name(name)}"), timeout_s=TIMEOUT_S)
@@ -320,4 +324,4 @@ def _text_lines(stream: Stream) -> Iterator[str]:
 def _json_lines(stream: Stream) -> Iterator[Json]:
     while line := stream.line():
         if line.strip():
-            yield json.loads(line)
+            yield decode(line)

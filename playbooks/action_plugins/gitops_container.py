@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(
-    0, str(Path(__file__).resolve().parent.parent)
-)  # the run folder carries its own copy of the package
+# A run folder carries its own copy of the package.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from gitops.tasks import STOP, container
 from gitops.tasks.action import Task
