@@ -59,12 +59,6 @@ def _inherit(folder: Path) -> None:
                 control.write_text(f"+{controller}")
 
 
-def join(group: str, pid: int) -> None:
-    """Moves a process into a group, in every hierarchy."""
-    for folder in make(group):
-        (folder / "cgroup.procs").write_text(str(pid))
-
-
 def move_aside(group: str, pid: int) -> None:
     """Moves a process in version 2's hierarchies alone.
 

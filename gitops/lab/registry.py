@@ -36,12 +36,14 @@ def start(layout: Layout, subnet: int) -> Process:
     layout.registry.mkdir(exist_ok=True)
     file = layout.registry / "config.yml"
     file.write_text(configuration(layout, subnet))
+    groups = cgroups.make(f"{layout.group}/registry")
+    # It takes its place in the lab's control group before it is anything that could be left over.
+    join = "".join(f"echo $$ > {group}/cgroup.procs && " for group in groups)
     pid = spawn(
-        ("docker-registry", "serve", str(file)),
+        ("sh", "-c", f"{join}exec docker-registry serve {file}"),
         log=layout.registry / "registry.log",
         environment=clean_environment(OTEL_TRACES_EXPORTER="none"),
     )
-    cgroups.join(f"{layout.group}/registry", pid)
     return Process(pid, start_time(pid))
 
 
