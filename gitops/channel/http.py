@@ -87,7 +87,7 @@ class Http:
         data = _guarded(response.read, connection, path)
         self._give_back(connection, response)
         _check(response.status, data)
-        return json.loads(data) if data.strip() else None
+        return decode(data) if data.strip() else None
 
     def open(
         self,
@@ -209,6 +209,18 @@ class Stream:
             if self._closed.is_set():  # the same: http.client then reads from a file that is gone
                 return b""
             raise
+
+
+def decode(data: bytes) -> Any:
+    """JSON that the engine wrote.
+
+    Raises:
+        EngineError: it is not JSON.
+    """
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise EngineError(f"the engine's answer is not JSON: {data[:80]!r}") from error
 
 
 def _guarded(action: Callable[[], T], connection: Connection, path: str) -> T:

@@ -1,0 +1,159 @@
+"""From an engine's words to the model's."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from typing import Any
+
+import pytest
+
+from gitops.model.observed import Release
+from gitops.observe.containers import parse, read
+from gitops.observe.files import parse as parse_files
+
+ANY = "198.18.0.1"
+LABELS = {
+    "gitops.app": "shop",
+    "gitops.service": "web",
+    "gitops.slot": "2",
+    "gitops.spec": "abc",
+    "gitops.commit": "c0ffee",
+}
+
+
+def entry(**changes: Any) -> dict[str, Any]:
+    return {
+        "Id": "1",
+        "Names": ["/shop-web-2-abc"],
+        "Image": "web:1",
+        "Labels": LABELS,
+        "State": "running",
+        "Status": "Up 2 minutes",
+        "Ports": [
+            {"IP": ANY, "PrivatePort": 80, "PublicPort": 20001, "Type": "tcp"},
+            {"IP": "::", "PrivatePort": 80, "PublicPort": 20001, "Type": "tcp"},
+            {"PrivatePort": 443, "Type": "tcp"},
+            {"IP": ANY, "PrivatePort": 53, "PublicPort": 20053, "Type": "udp"},
+        ],
+        **changes,
+    }
+
+
+def test_a_running_container() -> None:
+    found = parse(entry(), "h1")
+    assert found is not None
+    assert (found.name, found.host, found.app, found.service, found.slot) == (
+        "shop-web-2-abc",
+        "h1",
+        "shop",
+        "web",
+        2,
+    )
+    assert (found.spec, found.commit, found.image) == ("abc", "c0ffee", "web:1")
+    assert (found.state, found.health, found.exit_code) == ("running", "none", None)
+    assert found.ports == ((80, 20001),)
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "expected"),
+    [
+        ("running", "Up 1 second (health: starting)", ("running", "starting", None)),
+        ("running", "Up 1 second (starting)", ("running", "starting", None)),
+        ("running", "Up 2 hours (healthy)", ("running", "healthy", None)),
+        ("running", "Up 2 hours (unhealthy)", ("running", "unhealthy", None)),
+        ("exited", "Exited (137) 3 seconds ago", ("exited", "none", 137)),
+        ("restarting", "Restarting (1) 2 seconds ago", ("restarting", "none", None)),
+        ("created", "Created", ("created", "none", None)),
+        ("paused", "Up 2 hours (Paused)", ("paused", "none", None)),
+        ("stopped", "Exited (0) 1 second ago", ("exited", "none", 0)),
+    ],
+)
+def test_state_health_and_exit_code_are_in_one_status(
+    state: str, status: str, expected: tuple[Any, ...]
+) -> None:
+    found = parse(entry(State=state, Status=status), "h1")
+    assert found is not None
+    assert (found.state, found.health, found.exit_code) == expected
+
+
+def test_a_link_is_not_the_name() -> None:
+    found = parse(entry(Names=["/other/alias", "/shop-web-2-abc"]), "h1")
+    assert found is not None
+    assert found.name == "shop-web-2-abc"
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [None, {}, {"gitops.app": "shop"}, {**LABELS, "gitops.slot": "first"}, {**LABELS, "gitops.slot": "-1"}],
+)
+def test_containers_of_others_are_left_out(labels: dict[str, str] | None) -> None:
+    assert parse(entry(Labels=labels), "h1") is None
+
+
+class FakeEngine:
+    """An engine of canned answers."""
+
+    podman = False
+
+    def __init__(self, listed: list[dict[str, Any]], details: dict[str, Any]) -> None:
+        self.listed = listed
+        self.details = details
+        self.inspected = 0
+
+    def containers(self, *, timeout_s: float) -> list[dict[str, Any]]:  # noqa: ARG002 - as the engine's
+        return self.listed
+
+    def inspect(self, name: str) -> dict[str, Any]:  # noqa: ARG002 - as the engine's
+        self.inspected += 1
+        return self.details
+
+
+def test_one_call_tells_all_where_everything_runs() -> None:
+    engine = FakeEngine([entry(), entry(Labels={}, Ports=[{"PublicPort": 8080, "PrivatePort": 1}])], {})
+    found, used = read(engine, "h1")  # type: ignore[arg-type]  # a fake
+    assert [container.name for container in found] == ["shop-web-2-abc"]
+    assert used == (8080, 20001, 20053)
+    assert engine.inspected == 0
+
+
+def test_what_has_ended_still_has_its_ports() -> None:
+    details = {
+        "State": {"ExitCode": 3},
+        "RestartCount": 2,
+        "HostConfig": {
+            "PortBindings": {"80/tcp": [{"HostPort": "20001"}], "53/udp": [{"HostPort": "20053"}]}
+        },
+    }
+    engine = FakeEngine([entry(State="exited", Status="Exited (3) now", Ports=[])], details)
+    (container,), used = read(engine, "h1")  # type: ignore[arg-type]  # a fake
+    assert (container.exit_code, container.restarts, container.ports) == (3, 2, ((80, 20001),))
+    assert used == (20001,)
+
+
+def test_release_files_and_fragments() -> None:
+    archive = _tar(
+        {
+            "shop/release.json": b'{"app": "shop", "commit": "c0ffee", "deployment": "d1"}',
+            "shop/haproxy.cfg": b"backend shop\n",
+            "torn/release.json": b'{"app": "to',
+            "blog/haproxy.cfg": b"backend blog\n",
+        }
+    )
+    releases, fragments = parse_files(archive)
+    assert releases == (Release("shop", "c0ffee", "d1"),)
+    assert fragments == (("blog", "backend blog\n"), ("shop", "backend shop\n"))
+
+
+def test_a_host_without_any_file() -> None:
+    assert parse_files(b"") == ((), ())
+
+
+def _tar(files: dict[str, bytes]) -> bytes:
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return written.getvalue()
