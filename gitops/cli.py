@@ -40,8 +40,12 @@ Config = Annotated[
     typer.Option("--config", "-c", help="gitops.yaml; default $GITOPS_CONFIG, ./ or /etc/gitops/."),
 ]
 Out = Annotated[Output, typer.Option("--output", "-o", help="How to print the result.")]
-Revision = Annotated[str, typer.Option("--commit", metavar="REV", help="Commit, branch or tag; default: the newest.")]
-Wait = Annotated[float, typer.Option("--wait", metavar="SECONDS", help="How long to wait for another controller.")]
+Revision = Annotated[
+    str, typer.Option("--commit", metavar="REV", help="Commit, branch or tag; default: the newest.")
+]
+Wait = Annotated[
+    float, typer.Option("--wait", metavar="SECONDS", help="How long to wait for another controller.")
+]
 
 
 @cli.callback()
@@ -124,7 +128,9 @@ def sync(
     app: AppName,
     config: Config = None,
     commit: Revision = "",
-    confirm: Annotated[bool, typer.Option("--confirm", help="Agree to removing most of the application.")] = False,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="Agree to removing most of the application.")
+    ] = False,
     wait: Wait = 60.0,
     output: Out = "text",
 ) -> None:
@@ -144,7 +150,9 @@ def rollback(
     context: typer.Context,
     app: AppName,
     config: Config = None,
-    to: Annotated[str, typer.Option("--to", metavar="REV", help="Default: the good commit before this one.")] = "",
+    to: Annotated[
+        str, typer.Option("--to", metavar="REV", help="Default: the good commit before this one.")
+    ] = "",
     wait: Wait = 60.0,
     output: Out = "text",
 ) -> None:
@@ -254,7 +262,9 @@ def retry(
     context: typer.Context,
     app: AppName,
     config: Config = None,
-    commit: Annotated[str, typer.Option("--commit", metavar="REV", help="Default: every quarantined one.")] = "",
+    commit: Annotated[
+        str, typer.Option("--commit", metavar="REV", help="Default: every quarantined one.")
+    ] = "",
 ) -> None:
     """Lift the quarantine, so that a failed commit is tried again."""
     with _session(context, config) as session:
@@ -293,7 +303,9 @@ def bootstrap(
     context: typer.Context,
     config: Config = None,
     inventory: Annotated[Path | None, typer.Option(help="Default: the inventories of gitops.yaml.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Say what would change, and change nothing.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Say what would change, and change nothing.")
+    ] = False,
 ) -> None:
     """Prepare hosts (engine, HAProxy, folders) by playbook. Needs Python on the hosts, as Ansible's modules do."""
     from gitops.checkup.bootstrap import bootstrap_hosts, inventories_of

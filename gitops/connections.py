@@ -80,7 +80,9 @@ class Connections:
 
     def _acquire(self, channels: Mapping[str, Channel]) -> None:
         with self._mutex:
-            wanted = [name for name in sorted(channels) if name not in self._held or self._held[name].lock.lost()]
+            wanted = [
+                name for name in sorted(channels) if name not in self._held or self._held[name].lock.lost()
+            ]
             taken: dict[str, Lock] = {}
             failures: list[GitopsError] = []
             with ThreadPoolExecutor(max_workers=max(1, len(wanted))) as pool:

@@ -21,6 +21,8 @@ from gitops.store.records import Store
 
 log = logging.getLogger(__name__)
 
+LOGGED = frozenset({"state", "play", "changed", "failed", "unreachable", "revert"})  # kinds of events
+
 
 class Worker:
     """Follows one application: a pass at every poll, and at once when its repo changes."""
@@ -90,7 +92,11 @@ class Worker:
         return self._poll.failed()
 
     def _report(self, event: Event) -> None:
-        log.info("%s: %s", self.app.name, event)
+        """Logs what changes something and what fails; the store has every event."""
+        if event.kind in LOGGED:
+            log.info(
+                "%s: %s", self.app.name, f"{event.host}: {event.message}" if event.host else event.message
+            )
 
 
 class Service:

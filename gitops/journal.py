@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gitops.execute.events import Event
-from gitops.model.run import Run
 from gitops.model.deployment import Changes, Deployment, State
 from gitops.model.plan import Plan
+from gitops.model.run import Run
 from gitops.store.records import Store
 
 Report = Callable[[Event], None]

@@ -7,12 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gitops.application import Application, Desired
+from gitops.application import Application
 from gitops.errors import GitopsError, PermanentError
 from gitops.execute import runner
 from gitops.journal import Journal, Report
 from gitops.model.deployment import Deployment, Outcome
-from gitops.model.observed import Observed
 from gitops.observe.hosts import observe
 from gitops.plan.guard import removal_guard
 from gitops.rollout import go_back, plan_for, roll_out, together
@@ -126,7 +125,9 @@ def recover(app: Application, report: Report) -> None:
             runner.reap(run)
         journal = Journal(app.store, deployment, report)
         if deployment.state != "rolling-back":
-            journal.move("cancelled", "its controller ended in the middle; the next pass takes it up from there")
+            journal.move(
+                "cancelled", "its controller ended in the middle; the next pass takes it up from there"
+            )
             continue
         failed = app.at(deployment.commit)
         good = app.at(deployment.previous_commit) if deployment.previous_commit else None

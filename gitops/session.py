@@ -38,7 +38,9 @@ def find_config(given: Path | None) -> Path:
         if place.is_file():
             return place
     looked = ", ".join(str(place) for place in places)
-    raise PermanentError(f"no configuration at {looked}", hint="gitops init writes one; or name it with -c FILE")
+    raise PermanentError(
+        f"no configuration at {looked}", hint="gitops init writes one; or name it with -c FILE"
+    )
 
 
 @dataclass
@@ -73,7 +75,9 @@ class Session:
         if name not in self.settings.apps:
             known = ", ".join(sorted(self.settings.apps)) or "none"
             raise PermanentError(f"no application {name!r}", hint=f"gitops.yaml has: {known}")
-        return Application(name, self.settings.apps[name], self.store, self.connections, self.settings.state_dir)
+        return Application(
+            name, self.settings.apps[name], self.store, self.connections, self.settings.state_dir
+        )
 
     def resolve(self, name: str, revision: str) -> str:
         """The full SHA of a commit, branch or tag of the application's repo."""
@@ -128,7 +132,8 @@ class Session:
             target = next((commit for commit in goods if commit != present), "")
         if not target:
             raise PermanentError(
-                f"{name} has no good commit before {present[:12] or 'the first'}", hint="name one with --to REV"
+                f"{name} has no good commit before {present[:12] or 'the first'}",
+                hint="name one with --to REV",
             )
         for commit in {newest, present} - {target, ""}:
             self.store.quarantine(name, commit, f"undone by hand: gitops rollback to {target[:12]}")

@@ -50,7 +50,9 @@ def verify(channels: Mapping[str, Channel], plan: Plan, *, settle_s: float = SET
         if problem is None and not any(_monitor_s(plan, start, observed) > elapsed for start in unwatched):
             return observed
         if problem is not None and (not problem.passing or elapsed > settle_s):
-            raise NotVerifiedError(problem.message + _last_words(channels, problem.where), where=problem.where)
+            raise NotVerifiedError(
+                problem.message + _last_words(channels, problem.where), where=problem.where
+            )
         time.sleep(INTERVAL_S)
 
 
@@ -86,7 +88,9 @@ def _down(plan: Plan, observed: Observed) -> Problem | None:
         for name in sorted(expected):
             status = seen[name].status if name in seen else "missing"
             if not status.startswith(UP):
-                return Problem(f"HAProxy's check says {status}", Where(host=host.name, container=name), passing=True)
+                return Problem(
+                    f"HAProxy's check says {status}", Where(host=host.name, container=name), passing=True
+                )
     return None
 
 

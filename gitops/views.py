@@ -142,7 +142,11 @@ def plan_view(plan: Plan, observed: Observed, final_fragment: str) -> View:
     """`gitops plan APP`; the diff is that of the first load balancer, as all have the same fragment."""
     current = next((dict(h.fragments).get(plan.app, "") for h in observed.hosts if h.fragments), "")
     diff = difflib.unified_diff(
-        current.splitlines(), final_fragment.splitlines(), "haproxy.cfg now", "haproxy.cfg planned", lineterm=""
+        current.splitlines(),
+        final_fragment.splitlines(),
+        "haproxy.cfg now",
+        "haproxy.cfg planned",
+        lineterm="",
     )
     return {
         "app": plan.app,

@@ -46,7 +46,7 @@ def test_pushes_roll_out_and_broken_ones_return(shop: Shop) -> None:
     with shop.serving():
         v1 = shop.push("v1")
         assert shop.ended(v1)["outcome"] == "succeeded"
-        with Load(f"http://{edge}/", host="story.test") as load:
+        with Load(edge, host="story.test") as load:
             shop.compose["services"]["web"]["image"] = shop.image("2")
             shop.compose["services"]["api"]["image"] = shop.image("2")
             v2 = shop.push("v2")
@@ -76,9 +76,9 @@ def test_pushes_roll_out_and_broken_ones_return(shop: Shop) -> None:
             fourth = shop.ended(v4)
             assert fourth["outcome"] == "succeeded", fourth
             assert {v.split()[2] for k, v in shop.containers().items() if "-web-" in k} == {web["image"]}
-        assert load.answered > 1000
-        assert load.failures == []
-        assert {"1", "2", "4"} <= set(load.bodies)
+        assert load.report.requests > 1000
+        assert not load.report.failures, load.report
+        assert {"1", "2", "4"} <= set(load.report.answers)
 
 
 def images(containers: dict[str, str]) -> list[str]:
