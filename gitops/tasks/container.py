@@ -114,19 +114,16 @@ def _surroundings(engine: Engine, service: Row) -> bool:
 
 
 def _same(there: Row, body: Row) -> bool:
-    """Whether a container is the one that the body describes: spec, slot and ports."""
+    """Whether a container is the one that the body describes: spec, slot, and the ports that are wanted."""
     labels = there["Config"].get("Labels") or {}
-    bound = {
-        port: sorted({entry["HostPort"] for entry in entries or []})
-        for port, entries in (there["HostConfig"].get("PortBindings") or {}).items()
-    }
-    wanted = {
-        port: sorted({entry["HostPort"] for entry in entries})
-        for port, entries in body["HostConfig"].get("PortBindings", {}).items()
-    }
-    return (
-        all(labels.get(key) == body["Labels"][key] for key in (APP, SERVICE, SLOT, SPEC)) and bound == wanted
-    )
+    marks = all(labels.get(key) == body["Labels"][key] for key in (APP, SERVICE, SLOT, SPEC))
+    return marks and _bindings(body) <= _bindings(there)
+
+
+def _bindings(described: Row) -> set[tuple[str, str]]:
+    """(container port, host port), as `8080/tcp` and `20000`."""
+    ports = described["HostConfig"].get("PortBindings") or {}
+    return {(port, entry["HostPort"]) for port, entries in ports.items() for entry in entries or []}
 
 
 def _remove(engine: Engine, name: str, grace_s: float, *, check: bool) -> Outcome:

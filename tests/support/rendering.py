@@ -1,0 +1,62 @@
+"""Plans to be rendered, in few words, and what a rendered folder holds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from support.planning import deployed, nothing_on, plan_of, small_fleet, stack_of
+
+from gitops.model.plan import Plan
+from gitops.model.stack import Ingress, Publish, Stack
+from gitops.render import deployment
+
+SHOP = {
+    "api": {"image": "registry.example.com/shop/api:1", "ports": [80], "replicas": 2},
+    "web": {"image": "registry.example.com/shop/web:1", "ports": [8080], "replicas": 3, "healthcheck": True},
+}
+
+
+def shop(version: str = "1", commit: str = "a") -> Stack:
+    """Two services: `api` with a route of its own and a published port, `web` for everything else."""
+    web = {**SHOP["web"], "image": f"registry.example.com/shop/web:{version}"}
+    stack = stack_of({**SHOP, "web": web}, commit)
+    api, pages = stack.services
+    return replace(
+        stack,
+        services=(
+            replace(api, ingress=(Ingress(80, "shop.example.com", "/api"),), publish=(Publish(5000, 80),)),
+            replace(pages, ingress=(Ingress(8080, "shop.example.com"), Ingress(8080))),
+        ),
+    )
+
+
+def first() -> Plan:
+    """A first deployment."""
+    fleet = small_fleet()
+    return plan_of(shop(), fleet, nothing_on(fleet))
+
+
+def update() -> Plan:
+    """A new image of one service."""
+    fleet = small_fleet()
+    return plan_of(shop("2", "b"), fleet, deployed(shop(), fleet), previous=shop())
+
+
+def removal() -> Plan:
+    """One service is gone."""
+    fleet, before = small_fleet(), shop()
+    after = replace(before, commit="c" * 40, services=before.services[1:])
+    return plan_of(after, fleet, deployed(before, fleet), previous=before)
+
+
+CASES = {"first": first, "update": update, "removal": removal}
+
+
+def written(plan: Plan, folder: Path) -> Path:
+    """The folder of the plan's deployment on disk."""
+    for name, content in deployment(plan, deployment_id="d-1").items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder

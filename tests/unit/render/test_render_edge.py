@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+
+from gitops.errors import PermanentError
+from gitops.render.edge import Route, assemble, parse, structure
+
+FRAGMENT = """\
+# managed by ansible-gitops: application {app}
+route {host} {path} {app}.web.80
+
+backend {app}.web.80
+    mode http
+    default-server check inter 500ms
+    server one 198.18.0.1:20000
+"""
+
+
+def text(app: str = "shop", host: str = "*", path: str = "/") -> str:
+    return FRAGMENT.format(app=app, host=host, path=path)
+
+
+def test_routes_of_all_applications_are_tried_from_the_narrowest_to_the_widest() -> None:
+    whole = assemble(
+        {
+            "a": text("a"),
+            "b": text("b", "b.example.com"),
+            "c": text("c", "b.example.com", "/long"),
+            "d": text("d", path="/long/er"),
+        }
+    )
+    lines = [line.split()[1] for line in whole.splitlines() if "use_backend" in line]
+    assert lines == ["c.web.80", "b.web.80", "d.web.80", "a.web.80"]
+
+
+def test_a_path_ends_at_a_segment() -> None:
+    assert Route("*", "/api", "x").condition == "{ path /api } || { path_beg /api/ }"
+    assert Route("*", "/api/", "x").condition == Route("*", "/api", "x").condition
+    assert Route("*", "/", "x").condition == ""
+
+
+def test_the_order_of_applications_does_not_matter() -> None:
+    one, two = {"a": text("a", "a.test")}, {"b": text("b", "b.test")}
+    assert assemble({**one, **two}) == assemble({**two, **one})
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "claim"),
+    [
+        (text("a"), text("b"), r"the route \*/"),
+        (
+            text("a", "a.test") + "frontend a.db.tcp5432\n    bind :5432\n",
+            text("b", "b.test") + "frontend b.db.tcp5432\n    bind :5432\n",
+            "port 5432",
+        ),
+    ],
+)
+def test_a_route_or_port_belongs_to_one_application(first: str, second: str, claim: str) -> None:
+    with pytest.raises(PermanentError, match=f"{claim} of the edge belongs to application a, b claims it"):
+        assemble({"a": first, "b": second})
+
+
+@pytest.mark.parametrize("line", ["nonsense", "route a b", "    server early 1.2.3.4:5", "listen x"])
+def test_what_is_no_fragment_is_refused(line: str) -> None:
+    with pytest.raises(PermanentError, match="not a line of a haproxy fragment"):
+        parse(f"{line}\n")
+
+
+def test_the_structure_leaves_out_servers_and_nothing_else() -> None:
+    one, more = text(), text() + "    server two 198.18.0.2:20000\n"
+    assert structure(assemble({"shop": one})) == structure(assemble({"shop": more}))
+    assert structure(assemble({"shop": one})) != structure(assemble({"shop": text(path="/other")}))
+
+
+def test_no_application_leaves_a_configuration_that_serves_nothing() -> None:
+    assert "use_backend" not in assemble({})

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from support.planning import stack_of
+
+from gitops.errors import PermanentError
+from gitops.model.plan import Backend, Server
+from gitops.model.stack import Ingress, Publish, Stack
+from gitops.render.edge import parse
+from gitops.render.haproxy import fragment
+
+
+def web(*ingress: Ingress, publish: tuple[Publish, ...] = (), port: int = 80) -> Stack:
+    stack = stack_of({"web": {"ports": [port]}})
+    return replace(stack, services=(replace(stack.services[0], ingress=ingress, publish=publish),))
+
+
+def backend(service: str, port: int, *names: str) -> Backend:
+    return Backend(
+        service, port, tuple(Server(name, "198.18.0.1", 20000 + n) for n, name in enumerate(names))
+    )
+
+
+def routes(text: str) -> list[tuple[str, str, str]]:
+    return [(route.host, route.path, route.backend) for route in parse(text).routes]
+
+
+def test_a_stack_that_serves_nothing_has_no_fragment() -> None:
+    assert fragment(stack_of({"job": {}}), None, ()) == ""
+
+
+def test_a_service_without_servers_keeps_its_route_so_that_no_other_service_answers_for_it() -> None:
+    text = fragment(web(Ingress(80, path="/api")), None, ())
+    assert routes(text) == [("*", "/api", "shop.web.80")]
+    assert parse(text).servers == {"shop.web.80": {}}
+
+
+def test_servers_are_sorted_and_carry_the_options_that_a_dynamic_server_needs() -> None:
+    text = fragment(web(Ingress(80)), None, (backend("web", 80, "b", "a"),))
+    servers = parse(text).servers["shop.web.80"]
+    assert list(servers) == ["a", "b"]
+    assert servers["a"].startswith("198.18.0.1:20001 check inter ")
+
+
+def test_a_published_port_is_tcp_unless_an_ingress_says_that_it_speaks_http() -> None:
+    plain = fragment(web(publish=(Publish(5432, 80),)), None, ())
+    assert "bind :5432\n    mode tcp" in plain
+    assert "backend shop.web.80\n    mode tcp" in plain
+    assert "mode tcp" not in fragment(web(Ingress(80), publish=(Publish(8080, 80),)), None, ())
+
+
+def test_publishing_the_shared_port_80_is_a_route_for_every_host() -> None:
+    text = fragment(web(publish=(Publish(80, 80),)), None, ())
+    assert routes(text) == [("*", "/", "shop.web.80")]
+    assert "bind" not in text
+
+
+def test_a_route_stays_with_the_old_port_until_the_new_one_has_a_server() -> None:
+    before, after = web(Ingress(80)), web(Ingress(8080), port=8080)
+    old = backend("web", 80, "old")
+    assert routes(fragment(after, before, (old,))) == [("*", "/", "shop.web.80")]
+    both = fragment(after, before, (old, backend("web", 8080, "new")))
+    assert routes(both) == [("*", "/", "shop.web.8080")]
+    assert set(parse(both).servers) == {"shop.web.80", "shop.web.8080"}
+
+
+def test_a_removed_service_is_served_while_it_has_servers() -> None:
+    before = web(Ingress(80), publish=(Publish(5432, 80),))
+    after = replace(before, services=())
+    text = fragment(after, before, (backend("web", 80, "old"),))
+    assert routes(text) == [("*", "/", "shop.web.80")]
+    assert "bind :5432" in text
+    assert fragment(after, before, ()) == ""
+
+
+def test_a_route_that_the_new_commit_has_dropped_is_gone_at_once() -> None:
+    before, after = web(Ingress(80), Ingress(80, path="/old")), web(Ingress(80))
+    assert routes(fragment(after, before, (backend("web", 80, "a"),))) == [("*", "/", "shop.web.80")]
+
+
+@pytest.mark.parametrize(
+    "ingress",
+    [
+        Ingress(80, host="a b"),
+        Ingress(80, host="a\nbackend evil"),
+        Ingress(80, host="a # b"),
+        Ingress(80, path="/a }"),
+        Ingress(80, path="a"),
+        Ingress(80, path='/"'),
+    ],
+)
+def test_text_that_could_end_a_word_or_a_line_never_reaches_haproxy(ingress: Ingress) -> None:
+    with pytest.raises(PermanentError, match="must not reach haproxy.cfg"):
+        fragment(web(ingress), None, ())
+
+
+def test_names_and_addresses_of_servers_are_checked_too() -> None:
+    for server in (Server("a\nb", "198.18.0.1", 1), Server("a", "198.18.0.1 disabled", 1)):
+        with pytest.raises(PermanentError, match="must not reach haproxy.cfg"):
+            fragment(web(Ingress(80)), None, (Backend("web", 80, (server,)),))
