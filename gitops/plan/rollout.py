@@ -89,12 +89,11 @@ def _early(move: Move) -> dict[str, Retire]:
     for diff in move.diffs:
         reasons += [(s.container, s.reason, -1) for s in diff.surplus]
         reasons += [(c, need.reason, need.slot) for need in diff.needs for c in need.outgoing]
+    claims = {service.name: ports for service in move.stack.services if (ports := claimed(service))}
     found: dict[str, Retire] = {}
-    for start in move.starts.values():
-        service = move.stack.service(start.service)
-        ports = claimed(service) if service else set()
+    for start in (start for start in move.starts.values() if start.service in claims):
         for container, reason, slot in reasons:
-            held = ports & {port for _, port in container.ports}
+            held = claims[start.service] & {port for _, port in container.ports}
             own = (container.service, slot) == (
                 start.service,
                 start.slot,
