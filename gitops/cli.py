@@ -26,7 +26,7 @@ EXIT = {"succeeded": 0, "nothing": 0, "rolled-back": 3}  # of sync and rollback;
 RETRY_S = 0.5  # between two tries while another controller holds a lock
 
 cli = typer.Typer(
-    help="git push -> the fleet serves that commit, no request lost; or it is back on the last one, and says why.",
+    help="git push -> the fleet serves that commit; or it is back on the last one by itself, and says why.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -307,7 +307,7 @@ def bootstrap(
         bool, typer.Option("--check", help="Say what would change, and change nothing.")
     ] = False,
 ) -> None:
-    """Prepare hosts (engine, HAProxy, folders) by playbook. Needs Python on the hosts, as Ansible's modules do."""
+    """Prepare hosts (engine, HAProxy, folders) by playbook; only this needs Python on the hosts."""
     from gitops.checkup.bootstrap import bootstrap_hosts, inventories_of
 
     places = [inventory] if inventory else inventories_of(config or context.obj)

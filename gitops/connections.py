@@ -7,7 +7,7 @@ deploys there; other controllers are refused meanwhile.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +18,9 @@ from typing import Self
 from gitops.channel import Channel, Lock, close_channels, controller_env, open_channels, own_folder
 from gitops.errors import GitopsError
 from gitops.model.fleet import Fleet, Host
+
+
+Way = tuple[str, tuple[tuple[str, str | int | float | bool], ...]]  # a host's name and connection variables
 
 
 @dataclass
@@ -34,8 +37,8 @@ class Connections:
 
     owner: str  # who holds the locks: shown to whoever is refused
     folder: Path = field(default_factory=own_folder)
-    _channels: dict[Host, Channel] = field(default_factory=dict)
-    _held: dict[str, _Held] = field(default_factory=dict)
+    _channels: dict[Way, Channel] = field(default_factory=dict)
+    _held: dict[Channel, _Held] = field(default_factory=dict)
     _mutex: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> Self:
@@ -56,11 +59,10 @@ class Connections:
         A host that cannot be reached has a channel all the same: observing it says why.
         """
         with self._mutex:
-            missing = [host for host in fleet.hosts if host not in self._channels]
-            if missing:
-                opened = open_channels(missing, self.folder)
-                self._channels.update({host: opened[host.name] for host in missing})
-            return {host.name: self._channels[host] for host in fleet.hosts}
+            missing = [host for host in fleet.hosts if _way(host) not in self._channels]
+            opened = open_channels(missing, self.folder)
+            self._channels.update({_way(host): opened[host.name] for host in missing})
+            return {host.name: self._channels[_way(host)] for host in fleet.hosts}
 
     @contextmanager
     def locked(self, channels: Mapping[str, Channel]) -> Iterator[None]:
@@ -72,44 +74,43 @@ class Connections:
         Raises:
             LockHeldError: naming the host, who holds it, and since when.
         """
-        self._acquire(channels)
+        hosts = list(channels.values())
+        self._acquire(hosts)
         try:
             yield
         finally:
-            self._release(channels)
+            self._release(hosts)
 
-    def _acquire(self, channels: Mapping[str, Channel]) -> None:
+    def _acquire(self, channels: Sequence[Channel]) -> None:
         with self._mutex:
-            wanted = [
-                name for name in sorted(channels) if name not in self._held or self._held[name].lock.lost()
-            ]
-            taken: dict[str, Lock] = {}
+            wanted = [c for c in channels if c not in self._held or self._held[c].lock.lost()]
+            taken: dict[Channel, Lock] = {}
             failures: list[GitopsError] = []
             with ThreadPoolExecutor(max_workers=max(1, len(wanted))) as pool:
-                futures = {name: pool.submit(channels[name].lock, self.owner) for name in wanted}
-            for name, future in futures.items():
+                futures = [(channel, pool.submit(channel.lock, self.owner)) for channel in wanted]
+            for channel, future in futures:
                 try:
-                    taken[name] = future.result()
+                    taken[channel] = future.result()
                 except GitopsError as failure:
                     failures.append(failure)
             if failures:
                 for lock in taken.values():
                     lock.release()
                 raise failures[0]
-            for name in channels:
-                if name in taken:
-                    self._held[name] = _Held(taken[name])
+            for channel in channels:
+                if channel in taken:
+                    self._held[channel] = _Held(taken[channel])
                 else:
-                    self._held[name].users += 1
+                    self._held[channel].users += 1
 
-    def _release(self, channels: Mapping[str, Channel]) -> None:
+    def _release(self, channels: Sequence[Channel]) -> None:
         with self._mutex:
-            for name in channels:
-                held = self._held[name]
+            for channel in channels:
+                held = self._held[channel]
                 held.users -= 1
                 if held.users == 0:
                     held.lock.release()
-                    del self._held[name]
+                    del self._held[channel]
 
     def close(self) -> None:
         """Gives every lock back and ends every connection."""
@@ -119,3 +120,8 @@ class Connections:
             self._held.clear()
             close_channels(self._channels.values(), self.folder)
             self._channels.clear()
+
+
+def _way(host: Host) -> Way:
+    """What makes two hosts of two inventories the same connection: groups do not."""
+    return host.name, host.variables

@@ -90,7 +90,7 @@ def roll_out(
             plan = plan_for(desired, previous, observe(channels, together(desired, previous)))
         journal.changes(plan)
         journal.move("running")
-        _carry_out(app, plan, channels, journal, stopping)
+        _carry_out(app, plan, journal, stopping)
         journal.move("verifying")
         with journal.phase("verify"):
             verify(channels, plan)
@@ -124,7 +124,7 @@ def go_back(
         with journal.phase("plan"):
             plan = plan_for(back, failed, observe(channels, together(back, failed)), rollback=True)
         if not plan.empty:
-            _carry_out(app, plan, channels, journal, stopping=lambda: False)
+            _carry_out(app, plan, journal, stopping=lambda: False)
         with journal.phase("verify"):
             verify(channels, plan)
         if app.settings.on_failure == "revert" and good is not None:
@@ -134,9 +134,7 @@ def go_back(
     return journal.move("rolled-back", reason)
 
 
-def _carry_out(
-    app: Application, plan: Plan, channels: Mapping[str, Channel], journal: Journal, stopping: Stopping
-) -> None:
+def _carry_out(app: Application, plan: Plan, journal: Journal, stopping: Stopping) -> None:
     """Renders a plan and runs it.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The main job, live: a lab fleet, the service, three pushes under a client that keeps asking, one way back by itself.
+"""The main job, live: a lab fleet, the service, three pushes under a client that keeps asking.
 
 make demo                      leaves it running until Ctrl-C
 make demo DEMO_ARGS=--once     ends by itself; exit 0 only if all of it was seen
@@ -144,9 +144,8 @@ def _push(stage: Stage, push: Push) -> bool:
     while time.monotonic() < deadline:
         for deployment in stage.read("history", APP)["deployments"]:
             if deployment["commit"] == commit and deployment["outcome"] != "running":
-                _say(
-                    f"{deployment['outcome']} in {deployment['duration_s']:.1f} s  {deployment['reason']}".rstrip()
-                )
+                took = f"{deployment['outcome']} in {deployment['duration_s']:.1f} s"
+                _say(f"{took}  {deployment['reason']}".rstrip())
                 return bool(deployment["outcome"] == push.outcome)
         time.sleep(0.3)
     _say(f"no outcome within {OUTCOME_S} s")

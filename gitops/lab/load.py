@@ -1,4 +1,4 @@
-"""A client that keeps asking while something is changed, and counts every request that failed, with its reason."""
+"""A client that keeps asking while something is changed, and counts every request that failed."""
 
 from __future__ import annotations
 

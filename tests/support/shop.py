@@ -183,12 +183,13 @@ class Shop:
         return (self.folder / "serve.log").read_text()
 
     def containers(self) -> dict[str, str]:
-        """Every container of the application by name, with its id and state, as the engines say themselves."""
+        """Every container of the application by name, with id, state and image, as the engines say."""
         found = {}
         for host in self.lab.data["hosts"]:
             listed = self.lab.on(
                 host["name"], host["engine"], "ps", "-a", "--no-trunc",
-                "--filter", f"label=gitops.app={self.name}", "--format", "{{.Names}} {{.ID}} {{.State}} {{.Image}}",
+                "--filter", f"label=gitops.app={self.name}",
+                "--format", "{{.Names}} {{.ID}} {{.State}} {{.Image}}",
             )  # fmt: skip
             for line in listed.splitlines():
                 name, rest = line.split(" ", 1)
