@@ -19,7 +19,6 @@ from gitops.channel import Channel, Lock, close_channels, controller_env, open_c
 from gitops.errors import GitopsError
 from gitops.model.fleet import Fleet, Host
 
-
 Way = tuple[str, tuple[tuple[str, str | int | float | bool], ...]]  # a host's name and connection variables
 
 
@@ -28,7 +27,7 @@ class _Held:
     """A host's lock and how many deployments of this process lean on it."""
 
     lock: Lock
-    users: int = 1
+    users: int
 
 
 @dataclass
@@ -98,10 +97,9 @@ class Connections:
                     lock.release()
                 raise failures[0]
             for channel in channels:
-                if channel in taken:
-                    self._held[channel] = _Held(taken[channel])
-                else:
-                    self._held[channel].users += 1
+                users = self._held[channel].users + 1 if channel in self._held else 1
+                lock = taken[channel] if channel in taken else self._held[channel].lock
+                self._held[channel] = _Held(lock, users)
 
     def _release(self, channels: Sequence[Channel]) -> None:
         with self._mutex:

@@ -81,19 +81,15 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
     try:
         desired = app.at(commit)
         previous = app.at(good) if good else None
+        if not request.confirmed:
+            removal_guard(previous.stack if previous else None, desired.stack, fleet=desired.fleet)
+        fleet = together(desired, previous)
+        channels = app.connections.open(fleet)
+        plan = plan_for(desired, previous, observe(channels, fleet))
     except PermanentError as problem:
         return _refuse(app, commit, good, request, report, problem)
-    fleet = together(desired, previous)
-    channels = app.connections.open(fleet)
-    observed = observe(channels, fleet)
-    plan = plan_for(desired, previous, observed)
     if plan.empty:
         return _in_sync(app, commit, good, request, report)
-    try:
-        if not request.confirmed:
-            removal_guard(previous.stack if previous else None, desired.stack)
-    except PermanentError as problem:
-        return _refuse(app, commit, good, request, report, problem)
 
     with app.connections.locked(channels), _recorded(app, commit, good, request, report) as journal:
         deployment = roll_out(app, desired, previous, channels, journal, request.stopping)

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.labs import Lab
 from support.load import Load
 from support.shop import DIES_AFTER_3_S, NEVER_HEALTHY, Shop
 
+MakeShop = Callable[..., Shop]
+
 pytestmark = pytest.mark.lab
-
-
-@pytest.fixture
-def shop(lab: Lab, tmp_path: Path) -> Iterator[Shop]:
-    shop = Shop.create(lab, "story", tmp_path)
-    yield shop
-    shop.remove()
 
 
 def image_missing(web: dict[str, Any]) -> None:
@@ -40,7 +33,8 @@ BROKEN: list[tuple[Callable[[dict[str, Any]], None], str]] = [
 ]
 
 
-def test_pushes_roll_out_and_broken_ones_return(shop: Shop) -> None:
+def test_pushes_roll_out_and_broken_ones_return(make_shop: MakeShop) -> None:
+    shop = make_shop("story")
     edge = shop.lab.address("e1")
     web = shop.compose["services"]["web"]
     with shop.serving():

@@ -1,0 +1,171 @@
+"""The service survives what happens to services: it is killed, told to stop, started twice, reconfigured."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from support.load import Load
+from support.shop import Shop, until
+
+from gitops.execute.processes import find
+
+pytestmark = pytest.mark.lab
+
+MakeShop = Callable[..., Shop]
+
+
+def web_images(shop: Shop) -> list[str]:
+    return sorted(rest.split()[2] for name, rest in shop.containers().items() if "-web-" in name)
+
+
+def deployed(shop: Shop, version: str) -> str:
+    """Deploys a version by hand; returns its commit."""
+    for service in shop.compose["services"].values():
+        service["image"] = shop.image(version)
+    commit = shop.push(f"version {version}")
+    result = shop.sync()
+    assert result["outcome"] == "succeeded", result
+    return commit
+
+
+def half_way(shop: Shop, image: str) -> bool:
+    """Whether some replicas of web run the image and some do not."""
+    return len({*web_images(shop), image}) > 1 and image in web_images(shop)
+
+
+def runs(shop: Shop) -> list[Path]:
+    return sorted((shop.folder / "runs" / shop.name).iterdir())
+
+
+def test_killed_in_the_middle_of_a_rollout_it_converges_and_nothing_runs_twice(make_shop: MakeShop) -> None:
+    shop = make_shop("killed")
+    deployed(shop, "1")
+    shop.compose["services"]["web"]["image"] = image = shop.image("2")
+    with Load(shop.lab.address("e1"), host="killed.test") as load:
+        with shop.serving() as service:
+            commit = shop.push("v2")
+            until(lambda: half_way(shop, image), 60, "a rollout half-way")
+            service.send_signal(signal.SIGKILL)
+            service.wait(timeout=10)
+        killed = runs(shop)[-1]
+        with shop.serving():
+            ended = until(
+                lambda: next(
+                    (d for d in shop.history() if d["outcome"] == "succeeded" and d["commit"] == commit), None
+                ),
+                90,
+                "the rollout taken up again",
+            )
+        assert find(killed) == [], "a process of the killed service's run lives on"
+    assert ended["changes"]["kept"] > 0, "what had been done was done again"
+    assert web_images(shop) == [image] * 4
+    outcomes = [d["outcome"] for d in shop.history() if d["commit"] == commit]
+    assert outcomes == ["succeeded", "cancelled"]
+    assert not load.report.failures, load.report
+
+
+def test_killed_in_the_middle_of_a_rollback_it_finishes_the_rollback(make_shop: MakeShop) -> None:
+    shop = make_shop("backkill")
+    good = deployed(shop, "1")
+    web = shop.compose["services"]["web"]
+    web["image"] = shop.image("2")
+    web["healthcheck"] = {"test": ["CMD", "false"], "interval": "200ms", "retries": 2}
+    with shop.serving() as service:
+        bad = shop.push("never healthy")
+        until(lambda: shop.history()[0]["state"] == "rolling-back", 60, "a rollback")
+        service.send_signal(signal.SIGKILL)
+        service.wait(timeout=10)
+    with shop.serving():
+        ended = shop.ended(bad)
+    assert ended["outcome"] == "rolled-back"
+    assert "unhealthy" in ended["reason"]
+    status = shop.read("status", shop.name)
+    assert status["commit"] == good
+    assert status["health"] == "healthy"
+    assert bad in status["quarantined"]
+    assert len(set(web_images(shop))) == 1
+
+
+def test_told_to_stop_it_ends_at_a_batch_boundary_and_goes_on_later(make_shop: MakeShop) -> None:
+    shop = make_shop("stopped")
+    deployed(shop, "1")
+    shop.compose["services"]["web"]["image"] = image = shop.image("2")
+    with shop.serving() as service:
+        commit = shop.push("v2")
+        until(lambda: half_way(shop, image), 60, "a rollout half-way")
+        service.terminate()
+        assert service.wait(timeout=60) == 0
+    stopped = shop.history()[0]
+    assert stopped["outcome"] == "cancelled", stopped
+    assert "batch boundary" in stopped["reason"]
+    assert find(runs(shop)[-1]) == []
+    with shop.serving():
+        until(lambda: shop.history()[0]["outcome"] == "succeeded", 90, "the rest of the rollout")
+    assert shop.history()[0]["commit"] == commit
+    assert web_images(shop) == [image] * 4
+
+
+def test_two_services_never_deploy_the_same_thing_twice(make_shop: MakeShop, tmp_path: Path) -> None:
+    """Each has a store of its own, so that only the hosts' locks stand between them."""
+    first = make_shop("twice")
+    second = Shop(first.lab, first.name, tmp_path / "second", first.compose)
+    second.folder.mkdir()
+    second.configure()
+    with first.serving(), second.serving():
+        commit = first.push("v1")
+        outcomes = [first.ended(commit), second.ended(commit)]
+    assert [d["outcome"] for d in outcomes] == ["succeeded", "succeeded"]
+    assert sum(d["changes"]["started"] for d in outcomes) == 6
+    assert len(first.containers()) == 6
+
+
+def test_changes_of_the_configuration_are_followed(make_shop: MakeShop) -> None:
+    shop = make_shop("config")
+    content = yaml.safe_load(shop.config.read_text())
+    shop.config.write_text(yaml.safe_dump({**content, "apps": {}}))
+    commit = shop.push("v1")
+    with shop.serving():
+        shop.config.write_text("apps: [broken")
+        until(lambda: "last good configuration stays" in shop.service_log, 20, "the refusal of a broken one")
+        shop.configure()
+        assert shop.ended(commit)["outcome"] == "succeeded"
+
+
+def test_two_applications_are_deployed_side_by_side(make_shop: MakeShop) -> None:
+    one, two = make_shop("one", replicas=2), make_shop("two", replicas=2)
+    apps = {}
+    for shop in (one, two):
+        apps.update(yaml.safe_load(shop.config.read_text())["apps"])
+    for shop in (one, two):
+        store = f"sqlite:///{one.folder / 'gitops.db'}"
+        shop.config.write_text(yaml.safe_dump({"store": store, "apps": apps}))
+    with one.serving():
+        first, second = one.push("v1"), two.push("v1")
+        ended = [one.ended(first), two.ended(second)]
+    assert [d["outcome"] for d in ended] == ["succeeded", "succeeded"]
+    a, b = ended
+    assert a["started_at"] < b["finished_at"]
+    assert b["started_at"] < a["finished_at"], "they ran one after the other"
+    for shop in (one, two):
+        load = Load(shop.lab.address("e1"), host=f"{shop.name}.test", clients=1)
+        with load:
+            until(lambda load=load: load.report.requests > 3, 10, "answers")
+        assert not load.report.failures, load.report
+
+
+def test_a_service_that_is_stopped_leaves_no_connection(make_shop: MakeShop) -> None:
+    shop = make_shop("leaves", replicas=1)
+    commit = shop.push("v1")
+    with shop.serving() as service:
+        shop.ended(commit)
+        pid = service.pid
+    assert list(Path("/run/gitops").glob(f"c{pid}-*")) == []
+    masters = subprocess.run(
+        ["pgrep", "-f", f"/run/gitops/c{pid}-"], check=False, capture_output=True, text=True
+    )
+    assert masters.stdout == ""
