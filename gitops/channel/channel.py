@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import socket
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from gitops.channel import hold, ssh
-from gitops.channel.engine import Engine
+from gitops.channel.engine import Engine, Json
 from gitops.channel.facts import Facts, Settings, Socket, load_facts, parse, probe
 from gitops.channel.failures import HostSetupError, UnreachableError
-from gitops.channel.folder import VARIABLE, end_folder
-from gitops.channel.local import LocalTransport
-from gitops.channel.lock import Lock, held_elsewhere, lost, owner, read_record, take, take_over
+from gitops.channel.lock import Lock, Shared, held_elsewhere, lost, owner, read_record, take, take_over
 from gitops.channel.proxy import Proxy
 from gitops.channel.reader import Reader
+from gitops.channel.resolve import records_folder, settings_for, transport_for
 from gitops.channel.ssh import SshTransport
 from gitops.channel.transport import Completed, Transport, shell
-from gitops.errors import PermanentError, Where
+from gitops.errors import Where
 
 T = TypeVar("T")
 
@@ -42,20 +42,6 @@ if cmp -s "$new" "$path"; then chmod "$mode" "$path"; echo same; else mv -f "$ne
 """
 READ = '[ -e "$1" ] || exit 44; exec cat "$1"'
 ABSENT = 44
-
-
-class HostLike(Protocol):
-    """A host of the inventory."""
-
-    @property
-    def name(self) -> str:
-        """Its inventory name."""
-        ...
-
-    @property
-    def variables(self) -> Iterable[tuple[str, Any]]:
-        """Its connection variables, templates resolved."""
-        ...
 
 
 class Channel:
@@ -100,7 +86,9 @@ class Channel:
         values = variables or {}
         name = str(values.get("inventory_hostname") or ssh.address(connection))
         channel = cls(
-            name, _transport(name, connection, _records()), _settings(values, connection.become is not None)
+            name,
+            transport_for(name, connection, records_folder()),
+            settings_for(values, connection.become is not None),
         )
         record = read_record(channel._transport.record)
         if record is not None and record.alive and not record.ours:
@@ -134,6 +122,7 @@ class Channel:
             if self.fenced:
                 raise lost(self.name)
             self._forget()
+            self._about_path.unlink(missing_ok=True)
             script, args = probe(self._settings)
             done = self._transport.start(shell(script, args), CONNECT_S)
             if done.code != 0:
@@ -143,7 +132,7 @@ class Channel:
                 if place.path and place.direct:
                     self._transport.forward(suffix, place.path)
             if isinstance(self._transport, SshTransport):
-                _save(self._facts_path, found)
+                _save(self._facts_path, found.dump())
             self._facts = found
             return found
 
@@ -166,6 +155,7 @@ class Channel:
         with self._mutex:
             self._forget()
             self._facts_path.unlink(missing_ok=True)
+            self._about_path.unlink(missing_ok=True)
             self._transport.close()
 
     # --- commands and files ---
@@ -245,7 +235,9 @@ class Channel:
                         where=Where(host=self.name),
                     )
                 connect = partial(self._dial, ENGINE, lambda known: known.engine)
-                self._engine = Engine(connect)
+                self._engine = Engine(
+                    connect, host=self.name, about=_load(self._about_path), learned=self._remember
+                )
             return self._engine
 
     def proxy(self) -> Proxy:
@@ -287,6 +279,9 @@ class Channel:
         """
         with self._mutex:
             self._ready_to_lock()
+            record = read_record(self._transport.record)
+            if record is not None and record.pid == os.getpid() and record.alive:
+                return Shared(self._transport)
             is_ssh = isinstance(self._transport, SshTransport)
             sudo = self._settings.become
             return take(self._transport, self.name, owner(name), os.getpid(), ssh=is_ssh, sudo=sudo)
@@ -328,9 +323,10 @@ class Channel:
         """A connection that stands, and no record in the way but one of a process that has died."""
         record = read_record(self._transport.record)
         if record is not None and record.alive:
-            if not record.ours or self._transport.standing():
+            if not record.ours:
                 raise held_elsewhere(record, self.name)
-            Path(self._transport.record).unlink(missing_ok=True)  # our own, lost: this is the way back
+            if not self._transport.standing():
+                Path(self._transport.record).unlink(missing_ok=True)  # our own, lost: this is the way back
         self.connect()
 
     # --- inside ---
@@ -362,75 +358,24 @@ class Channel:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
+    def _remember(self, about: Json) -> None:
+        """Tells a playbook's workers what engine it is, so that they need not ask."""
+        if isinstance(self._transport, SshTransport):
+            _save(self._about_path, json.dumps(about))
+
     @property
     def _facts_path(self) -> Path:
         return Path(self._transport.record).with_suffix(".facts")
+
+    @property
+    def _about_path(self) -> Path:
+        return Path(self._transport.record).with_suffix(".about")
 
     def _forget(self) -> None:
         self._reader.close()
         if self._engine is not None:
             self._engine.close()  # it stays usable: whoever has it goes on over the next connection
         self._facts = None
-
-
-def open_channels(hosts: Iterable[HostLike], folder: Path) -> dict[str, Channel]:
-    """A channel to each host by name, over Ansible's own connection plugins. Nothing is connected yet.
-
-    Args:
-        hosts: with the inventory's connection variables.
-        folder: of this controller: see `own_folder`.
-
-    Raises:
-        PermanentError: a host's connection is neither ssh nor local.
-    """
-    channels = {}
-    for host in hosts:
-        values = dict(host.variables)
-        connection = ssh.plugin(host.name, values, folder)
-        become = str(values.get("ansible_become", "")).lower() in {"true", "yes", "on", "1"}
-        channels[host.name] = Channel(
-            host.name, _transport(host.name, connection, folder), _settings(values, become)
-        )
-    return channels
-
-
-def close_channels(channels: Iterable[Channel], folder: Path) -> None:
-    """Ends the channels and everything else in the controller's folder."""
-    for channel in channels:
-        channel.close()
-    end_folder(folder)
-
-
-def _transport(name: str, connection: Any, folder: Path) -> Transport:
-    if connection.transport == "local":
-        return LocalTransport(folder)
-    if connection.transport == "ssh":
-        return SshTransport(name, ssh.control_path(connection), partial(ssh.call, connection))
-    raise PermanentError(
-        f"the connection {connection.transport!r} is not supported",
-        hint="set ansible_connection to ssh or local",
-        where=Where(host=name),
-    )
-
-
-def _settings(values: Mapping[str, Any], become: bool) -> Settings:
-    method = str(values.get("ansible_become_method", "sudo"))
-    user = str(values.get("ansible_become_user", "root"))
-    if become and (method.rpartition(".")[2] != "sudo" or user != "root"):
-        raise PermanentError(
-            f"becoming {user} by {method} is not supported", hint="use sudo without a password, to root"
-        )
-    return Settings(
-        become=become,
-        engine_socket=str(values.get("gitops_engine_socket", "")),
-        stats_socket=str(values.get("gitops_haproxy_socket", "")),
-        master_socket=str(values.get("gitops_haproxy_master", "")),
-    )
-
-
-def _records() -> Path:
-    """Where a playbook's local records lie: the controller's folder, else beside Ansible's sockets."""
-    return Path(os.environ.get(VARIABLE) or Path.home() / ".ansible" / "cp")
 
 
 def _stdio(programs: Sequence[str], path: str, *, engine: bool) -> str:
@@ -443,7 +388,14 @@ def _stdio(programs: Sequence[str], path: str, *, engine: bool) -> str:
     return f"socat -t 3600 STDIO UNIX-CONNECT:{quoted}"
 
 
-def _save(path: Path, found: Facts) -> None:
-    new = path.with_suffix(".facts.new")
-    new.write_text(found.dump(), encoding="utf-8")
+def _save(path: Path, text: str) -> None:
+    new = path.with_name(f"{path.name}.{os.getpid()}")
+    new.write_text(text, encoding="utf-8")
     new.replace(path)
+
+
+def _load(path: Path) -> Json | None:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None

@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode
 
 from gitops.channel.failures import ChannelTimeoutError, EngineError, NotFoundError
 from gitops.channel.http import Connect, Http, Stream, decode
+from gitops.errors import Where
 
 API = "1.41"  # Docker 20.10's; later engines and Podman still answer it
 TIMEOUT_S = 30.0
@@ -35,14 +36,26 @@ class Engine:
     connection raises.
     """
 
-    def __init__(self, connect: Connect) -> None:
+    def __init__(
+        self,
+        connect: Connect,
+        *,
+        host: str = "",
+        about: Json | None = None,
+        learned: Callable[[Json], None] = lambda _: None,
+    ) -> None:
         """Nothing is opened before the first call.
 
         Args:
             connect: opens a connection to the engine's socket; its argument is the timeout in seconds.
+            host: inventory name, for errors.
+            about: what `version` said to another process, so that this one need not ask.
+            learned: told what `version` says when it is asked.
         """
-        self._http = Http(connect)
-        self._about: Json | None = None
+        self._http = Http(connect, Where(host=host))
+        self._place = Where(host=host)
+        self._about = about
+        self._learned = learned
 
     def close(self) -> None:
         """Closes idle connections, and forgets what the engine is: it may be another one next time."""
@@ -60,6 +73,7 @@ class Engine:
         if about is None:
             # Without a version in the path, so that any engine answers.
             about = self._about = dict(self._http.call("GET", "/version", timeout_s=TIMEOUT_S))
+            self._learned(about)
         return about
 
     def info(self) -> Json:
@@ -180,7 +194,7 @@ class Engine:
         stream = self._http.open("POST", path, timeout_s=timeout_s, headers=headers)
         for message in Lines(stream, _json_lines):
             if "error" in message:
-                raise EngineError(f"cannot pull {reference}: {message['error']}")
+                raise EngineError(f"cannot pull {reference}: {message['error']}", where=self._place)
             if progress is not None:
                 progress(message)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from gitops.channel.failures import ChannelTimeoutError, EngineBrokenError, EngineError, NotFoundError
+from gitops.errors import Where
 
 Connect = Callable[[float], socket.socket]
 """Opens a connection; its argument is the timeout in seconds."""
@@ -25,9 +26,10 @@ MAX_IDLE = 4  # connections kept for the next call
 class Connection(http.client.HTTPConnection):
     """An HTTP connection over a socket that somebody else opens."""
 
-    def __init__(self, connect: Connect, timeout_s: float) -> None:
+    def __init__(self, connect: Connect, timeout_s: float, place: Where) -> None:
         super().__init__("localhost", timeout=timeout_s)
         self._open = connect
+        self.place = place
         self.opened: socket.socket
         """The socket, also after an answer without a length has taken `sock` away."""
 
@@ -54,8 +56,15 @@ class Connection(http.client.HTTPConnection):
 class Http:
     """Calls with JSON in and out over connections that are reused. Safe to use from several threads."""
 
-    def __init__(self, connect: Connect) -> None:
+    def __init__(self, connect: Connect, place: Where) -> None:
+        """Nothing is opened before the first call.
+
+        Args:
+            connect: opens a connection.
+            place: the host, for errors.
+        """
         self._connect = connect
+        self._place = place
         self._idle: list[Connection] = []  # append and pop are atomic
 
     def close(self) -> None:
@@ -86,7 +95,7 @@ class Http:
         connection, response = self._request(method, path, body, headers or {}, timeout_s)
         data = _guarded(response.read, connection, path)
         self._give_back(connection, response)
-        _check(response.status, data)
+        _check(response.status, data, self._place)
         return decode(data) if data.strip() else None
 
     def open(
@@ -107,12 +116,12 @@ class Http:
             timeout_s: seconds without a byte, or None to wait for ever.
             headers: further ones.
         """
-        connection = Connection(self._connect, timeout_s or 30.0)
+        connection = Connection(self._connect, timeout_s or 30.0, self._place)
         response = self._exchange(connection, method, path, body, headers or {})
         if response.status >= http.client.BAD_REQUEST:
             data = _guarded(response.read, connection, path)
             connection.close()
-            _check(response.status, data)
+            _check(response.status, data, self._place)
         stream = Stream(connection, response, path)
         stream.expect(timeout_s)
         return stream
@@ -136,7 +145,7 @@ class Http:
                 # where asking twice changes nothing.
                 if method not in IDEMPOTENT:
                     raise
-        connection = Connection(self._connect, timeout_s)
+        connection = Connection(self._connect, timeout_s, self._place)
         return connection, self._exchange(connection, method, path, body, headers)
 
     def _exchange(
@@ -229,24 +238,29 @@ def _guarded(action: Callable[[], T], connection: Connection, path: str) -> T:
         return action()
     except TimeoutError as error:
         connection.close()
-        raise ChannelTimeoutError(f"the engine does not answer in time ({_plain(path)})") from error
+        message = f"the engine does not answer in time ({_plain(path)})"
+        raise ChannelTimeoutError(message, where=connection.place) from error
     except (OSError, http.client.HTTPException) as error:
         connection.close()
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise EngineBrokenError(f"the connection to the engine broke: {why} ({_plain(path)})") from error
+        message = f"the connection to the engine broke: {why} ({_plain(path)})"
+        # The far end of a forwarded socket is opened late: what is wrong there shows as silence.
+        silent = isinstance(error, http.client.RemoteDisconnected)
+        hint = "does the engine run, and does sshd allow AllowStreamLocalForwarding?" if silent else ""
+        raise EngineBrokenError(message, hint=hint, where=connection.place) from error
 
 
 def _plain(path: str) -> str:
     return path.partition("?")[0]
 
 
-def _check(status: int, data: bytes) -> None:
+def _check(status: int, data: bytes, place: Where) -> None:
     if status < http.client.BAD_REQUEST:
         return
     message = _message(data) or http.client.responses.get(status, str(status))
     if status == http.client.NOT_FOUND:
-        raise NotFoundError(message, status=status)
-    raise EngineError(message, status=status)
+        raise NotFoundError(message, status=status, where=place)
+    raise EngineError(message, status=status, where=place)
 
 
 def _message(data: bytes) -> str:

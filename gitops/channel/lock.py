@@ -120,6 +120,21 @@ class Lock:
         return self._link.fileno()
 
 
+class Shared(Lock):
+    """A lock that this process holds already under another name of the same host."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def lost(self) -> bool:
+        """Whether the one that holds it has given it back or lost it."""
+        record = read_record(self._transport.record)
+        return record is None or not record.ours or not self._transport.standing()
+
+    def release(self) -> None:
+        """Nothing: whoever took it gives it back."""
+
+
 def take(transport: Transport, host: str, who: Owner, holder: int, *, ssh: bool, sudo: bool) -> Lock:
     """Takes a host's lock over a standing connection.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.controllers import controller, machine, opened
+from support.controllers import Machine, controller, machine, opened
 from support.labs import Lab
 
 from gitops.channel.failures import LockHeldError, LockLostError
@@ -74,8 +74,9 @@ def test_kill_9_of_the_holder_frees_the_lock_and_ends_its_sockets(lab: Lab) -> N
         assert all(_dead(path) for path in sockets)
 
 
-def test_a_stopped_controller_is_taken_over_and_can_do_nothing_more(lab: Lab) -> None:
-    host = machine(lab, "h1")
+@pytest.mark.parametrize("user", ["deploy", "root"])
+def test_a_stopped_controller_is_taken_over_and_can_do_nothing_more(lab: Lab, user: str) -> None:
+    host = machine(lab, "h1", ansible_user=user)
     with opened(host) as channels, controller(host) as other:
         assert other.ask("list").isdigit()
         os.kill(other.process.pid, signal.SIGSTOP)
@@ -111,6 +112,30 @@ def test_a_process_that_lost_it_may_take_it_again(lab: Lab) -> None:
         again = first["h1"].lock("first")
         assert first["h1"].run("echo on").stdout == b"on\n"
         again.release()
+
+
+def test_two_names_of_one_host_share_its_lock(lab: Lab) -> None:
+    edge, host = machine(lab, "h1"), Machine("alias", machine(lab, "h1").variables)
+    with opened(edge, host) as channels:
+        first = channels["h1"].lock("me")
+        second = channels["alias"].lock("me")
+        assert not second.lost()
+        second.release()
+        assert not first.lost()
+        first.release()
+        assert second.lost()
+
+
+def test_a_lock_on_this_machine_ends_with_its_owner(lab: Lab) -> None:
+    assert lab
+    here = Machine("here", (("ansible_connection", "local"),))
+    with opened(here) as channels, controller(here) as other:
+        assert other.said == "locked"
+        with pytest.raises(LockHeldError, match="another controller"):
+            channels["here"].lock("me")
+        other.end()
+        _until(lambda: _taken(channels["here"])).release()
+    Path("/var/lib/gitops/lock").unlink()
 
 
 def test_a_lock_for_a_playbook_lasts_as_long_as_it(lab: Lab) -> None:
