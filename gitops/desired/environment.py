@@ -14,6 +14,7 @@ from gitops.errors import PermanentError
 from gitops.model.tree import Tree
 
 _VARIABLE = re.compile(r"[^=\0\s]+")
+_MOST_VARIABLES = 100_000  # of all services: one large env_file for many services adds up
 
 
 class Environment:
@@ -25,9 +26,12 @@ class Environment:
         self._variables = variables
         self._problems = problems
         self._files: dict[str, dict[str, str]] = {}
+        self._left = _MOST_VARIABLES
 
     def of(self, service: Fields) -> tuple[tuple[str, str], ...]:
         """The environment of one service, sorted: its files in their order, then `environment` on top."""
+        if self._left < 0:
+            return ()  # reported already
         found: dict[str, str] = {}
         node = service.get("env_file")
         for item in (node.items if isinstance(node.value, tuple) else (node,)) if node else ():
@@ -49,6 +53,11 @@ class Environment:
                 self._problems.report(
                     f"{service.at('environment')}: {name} holds a null character", service.node.place
                 )
+        self._left -= len(found)
+        if self._left < 0:
+            message = f"more than {_MOST_VARIABLES:,} variables of all services"
+            self._problems.report(f"{service.at('environment')}: {message}", service.node.place)
+            return ()
         return tuple(sorted(found.items()))
 
     def _file(self, item: Node, path: str) -> dict[str, str]:

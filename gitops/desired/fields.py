@@ -37,7 +37,7 @@ class Fields:
 
     def _check(self, key: str, where: Where) -> None:
         supported, unsupported = SUPPORTED[self._schema], UNSUPPORTED[self._schema]
-        if key in supported:
+        if key in supported or self.problems.full:
             return
         if key in unsupported:
             self.problems.report(f"{self.at(key)} is not supported", where, unsupported[key])

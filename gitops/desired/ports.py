@@ -12,6 +12,7 @@ from gitops.model.stack import Ingress, Publish
 
 HTTP_PORT = 80  # of the edge: shared by all applications, routed by x-ingress
 _LAST_PORT = 65535
+_WIDEST_RANGE = 1_000  # ports of one entry of `expose`
 _SHORT = re.compile(
     r"(?:(?P<ip>[0-9]+(?:\.[0-9]+)+|\[[0-9a-fA-F:.]+\]):)?(?:(?P<published>[0-9-]*):)?(?P<target>[0-9-]+)(?:/(?P<protocol>\w+))?",
     re.ASCII,
@@ -120,7 +121,10 @@ def parse_expose(fields: Fields) -> tuple[int, ...]:
         text = item.text.removesuffix("/tcp")
         first, dash, last = text.partition("-")
         low, high = _port(first), _port(last if dash else first)
-        if low is None or high is None or low > high:
+        if low is not None and high is not None and high - low >= _WIDEST_RANGE:
+            message = f"{path}: a range of more than {_WIDEST_RANGE} ports"
+            fields.problems.report(message, item.where, "name the ports that other services use")
+        elif low is None or high is None or low > high:
             hint = "only TCP is exposed" if "/" in text else ""
             found_text = quoted(item.text) if item.text else item.kind
             fields.problems.report(

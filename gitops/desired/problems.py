@@ -25,11 +25,16 @@ class Problems:
         if last and where:
             self._closed.add(where)
         problem = PermanentError(message, hint=hint, where=where)
-        if len(self._found) < _MOST:
+        if not self.full:
             self._found.setdefault(str(problem), problem)
 
     def __bool__(self) -> bool:
         return bool(self._found)
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more is taken: spare the work of a good message."""
+        return len(self._found) >= _MOST
 
     def raise_if_any(self) -> None:
         """Raises InvalidInputError with all that was reported, or returns where nothing was."""

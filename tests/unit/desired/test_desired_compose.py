@@ -245,3 +245,20 @@ def test_kinds_that_do_not_merge_are_told_with_both_places() -> None:
     assert problem.startswith(
         "o.yaml:1:26: services.web.expose: a mapping cannot be merged into a list (at compose.yaml:1:36)"
     )
+
+
+def test_one_large_env_file_for_many_services_is_refused() -> None:
+    text = "services:\n" + "".join(f"  s{n}: {{image: x, env_file: a.env}}\n" for n in range(30))
+    (problem,) = problems(text, a__env="".join(f"A{n}=\n" for n in range(4000)))
+    assert (
+        problem == "compose.yaml:27:3: services.s25.environment: more than 100,000 variables of all services"
+    )
+
+
+def test_a_file_with_nothing_but_problems_is_told_in_bounds() -> None:
+    assert len(problems("services: {}\n" + "".join(f"k{n}: 1\n" for n in range(5000)))) == 1000
+
+
+def test_a_wide_range_of_ports_is_refused() -> None:
+    (problem,) = problems("services: {web: {image: x, expose: [1-65535]}}")
+    assert problem.startswith("compose.yaml:1:37: services.web.expose[0]: a range of more than 1000 ports")

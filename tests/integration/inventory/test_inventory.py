@@ -1,0 +1,248 @@
+"""Inventories, read by Ansible itself: formats, what is kept and refused, what one from a repo may not do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from gitops.desired import inventory
+from gitops.errors import InvalidInputError, PermanentError
+from gitops.model.fleet import Fleet
+
+HOSTS = """\
+container_hosts:
+  hosts:
+    h2: {ansible_host: "198.18.0.{{ number }}", number: 12}
+    h1: {ansible_host: 198.18.0.11, other: 1}
+load_balancers:
+  hosts:
+    e1: {ansible_host: 198.18.0.21, ansible_user: deploy, ansible_port: 2222}
+elsewhere:
+  hosts: {x1: }
+"""
+EXPECTED = {
+    "e1": ("198.18.0.21", ("load_balancers",)),
+    "h1": ("198.18.0.11", ("container_hosts",)),
+    "h2": ("198.18.0.12", ("container_hosts",)),
+}
+
+
+def _e1(variable: str) -> str:
+    """The hosts with another last variable of e1."""
+    return HOSTS.replace("ansible_user: deploy", variable)
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> Path:
+    for name, text in files.items():
+        path = folder / "prod" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755 if text.startswith("#!") else 0o644)
+    return folder / "prod"
+
+
+def _problems(folder: Path, files: Mapping[str, str], *, trusted: bool) -> list[str]:
+    path = _write(folder, files)
+    with pytest.raises(InvalidInputError) as refused:
+        inventory.load(path, trusted=trusted)
+    return [str(problem).removeprefix(f"{folder}/") for problem in refused.value.problems]
+
+
+def _seen(fleet: Fleet) -> dict[str, tuple[str, tuple[str, ...]]]:
+    return {host.name: (host.address, host.groups) for host in fleet.hosts}
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_hosts_of_the_two_groups_are_the_fleet(tmp_path: Path, trusted: bool) -> None:
+    path = _write(tmp_path, {"hosts.yml": HOSTS, "group_vars/all.yml": "gitops_rack: a\nunrelated: 1\n"})
+    fleet = inventory.load(path, trusted=trusted)
+    assert _seen(fleet) == EXPECTED
+    assert fleet.hosts[0].variables == (
+        ("ansible_host", "198.18.0.21"),
+        ("ansible_port", 2222),
+        ("ansible_user", "deploy"),
+        ("gitops_rack", "a"),
+    )
+    assert all(type(value) in {str, int} for host in fleet.hosts for _, value in host.variables)
+
+
+def test_ini_ranges_and_nested_groups_work(tmp_path: Path) -> None:
+    text = "[rack]\nh[1:3]\n[container_hosts:children]\nrack\n[load_balancers]\nh1\n"
+    text += "[rack:vars]\nansible_user=ops\n"
+    fleet = inventory.load(_write(tmp_path, {"hosts.ini": text}) / "hosts.ini", trusted=True)
+    assert _seen(fleet) == {
+        "h1": ("h1", ("container_hosts", "load_balancers", "rack")),
+        "h2": ("h2", ("container_hosts", "rack")),
+        "h3": ("h3", ("container_hosts", "rack")),
+    }
+    assert fleet.hosts[2].variables == (("ansible_user", "ops"),)
+
+
+def test_the_address_for_the_edge_may_differ_from_the_one_for_ssh(tmp_path: Path) -> None:
+    text = "[container_hosts]\na ansible_host=10.0.0.1 ansible_port=1 gitops_address=10.1.0.1\n"
+    text += "b ansible_host=10.0.0.1 ansible_port=2 gitops_address=10.1.0.2\n"
+    fleet = inventory.load(_write(tmp_path, {"hosts": text}), trusted=True)
+    assert [host.address for host in fleet.hosts] == ["10.1.0.1", "10.1.0.2"]
+
+
+SCRIPT = """\
+#!/bin/sh
+touch '{mark}'
+echo '{{"container_hosts": {{"hosts": ["s1"]}}, "_meta": {{"hostvars": {{"s1": {{"ansible_port": 22}}}}}}}}'
+"""
+
+
+def test_a_trusted_inventory_may_be_a_script_and_may_look_things_up(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mark = tmp_path / "ran"
+    path = _write(
+        tmp_path,
+        {
+            "hosts.sh": SCRIPT.format(mark=mark),
+            "group_vars/all.yml": "ansible_user: \"{{ lookup('pipe', 'echo joe') }}\"\n",
+        },
+    )
+    fleet = inventory.load(path, trusted=True)
+    assert fleet.hosts[0].variables == (("ansible_port", 22), ("ansible_user", "joe"))
+    assert mark.exists()
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("files", "problem"),
+    [
+        ({"hosts.sh": SCRIPT}, "prod/hosts.sh:1: a script is not run from an inventory in a repo"),
+        (
+            {
+                "hosts.yml": HOSTS,
+                "c.yml": "plugin: constructed\ncompose: {a: \"lookup('pipe', 'touch {mark}')\"}\n",
+            },
+            "prod/c.yml:1: an inventory plugin is not run from an inventory in a repo",
+        ),
+        (
+            {"hosts.yml": _e1("ansible_user: \"{{ lookup('pipe', 'touch {mark}') }}\"")},
+            "prod/hosts.yml:7:51: host e1: ansible_user: a template may only name a variable",
+        ),
+        (
+            {
+                "hosts.yml": _e1('ansible_user: "{{ a }}"'),
+                "group_vars/all.yml": 'a: "{{ b }}"\nb: "{% raw %}"\n',
+            },
+            "prod/hosts.yml:7:51: host e1: b: a template may only name a variable",
+        ),
+        (
+            {
+                "hosts.yml": _e1('ansible_user: "{{ a }}"'),
+                "group_vars/all.yml": 'a: "{{ b }}"\nb: "{{ a }}"\n',
+            },
+            "prod/hosts.yml:7:51: host e1: a: variables refer to each other in a circle",
+        ),
+        (
+            {"hosts.yml": _e1("ansible_connection: local")},
+            "prod/hosts.yml:7:57: host e1: ansible_connection: `local` would act on the controller",
+        ),
+        (
+            {"hosts.yml": _e1("ansible_ssh_executable: ./evil")},
+            "prod/hosts.yml:7:61: host e1: ansible_ssh_executable is not taken from an inventory in a repo",
+        ),
+        (
+            {"hosts.yml": _e1("ansible_ssh_common_args: -o ProxyCommand=evil")},
+            "prod/hosts.yml:7:62: host e1: ansible_ssh_common_args: `-oProxyCommand=evil` is not taken",
+        ),
+        (
+            {"hosts.yml": _e1("ansible_ssh_args: -J-oProxyCommand=evil")},
+            "prod/hosts.yml:7:55: host e1: ansible_ssh_args: `-J-oProxyCommand=evil` is not taken",
+        ),
+        (
+            {"hosts.yml": _e1("ansible_host_key_checking: false")},
+            "prod: host e1: ansible_host_key_checking: host keys are always checked",
+        ),
+        ({"hosts.yml": "[" * 100_000}, "prod/hosts.yml:1:65: nested deeper than 64 levels"),
+        (
+            {"hosts.ini": "[container_hosts]\nh[1:999][1:999]\n"},
+            "prod/hosts.ini:2: a range of more than",
+        ),
+    ],
+)
+def test_an_inventory_from_a_repo_runs_nothing_here(
+    tmp_path: Path, files: dict[str, str], problem: str
+) -> None:
+    mark = tmp_path / "ran"
+    written = {
+        name: text.format(mark=mark) if text is SCRIPT else text.replace("{mark}", str(mark))
+        for name, text in files.items()
+    }
+    (found,) = _problems(tmp_path, written, trusted=False)
+    assert found.startswith(problem)
+    assert not mark.exists()
+
+
+def test_harmless_options_of_ssh_may_come_from_a_repo(tmp_path: Path) -> None:
+    args = "-o ProxyJump=ops@jump.example.com -o UserKnownHostsFile=/etc/known -J jump"
+    args += " -oStrictHostKeyChecking=yes"
+    files = {"hosts.yml": HOSTS, "group_vars/all.yml": f"ansible_ssh_common_args: {args}\n"}
+    fleet = inventory.load(_write(tmp_path, files), trusted=False)
+    assert ("ansible_ssh_common_args", args) in fleet.hosts[0].variables
+
+
+BROKEN = "the inventory cannot be read: "
+
+
+@pytest.mark.parametrize(
+    ("files", "problem"),
+    [
+        ({"hosts.yml": "container_hosts:\n  hosts: [\n"}, f"/hosts.yml:3:1: {BROKEN}YAML parsing failed"),
+        ({"hosts.yml": HOSTS, "group_vars/all.yml": "a: [\n"}, f"/group_vars/all.yml:2:1: {BROKEN}YAML"),
+        ({"hosts.ini": "[container_hosts:foo]\nh1\n"}, f"/hosts.ini: {BROKEN}Failed to parse inventory"),
+        ({"hosts.ini": "[container_hosts\nh1\n"}, f"/hosts.ini: {BROKEN}Failed to parse inventory"),
+        ({"hosts.yml": ""}, ": no host in the group `container_hosts`"),
+        ({"hosts.yml": "load_balancers: {hosts: {e1: }}\n"}, ": no host in the group `container_hosts`"),
+        ({"hosts": "[container_hosts]\nbad;name\n"}, ": `bad;name` is no host name"),
+        ({"hosts.yml": 'container_hosts: {hosts: {"{{ 1 }}": }}\n'}, "/hosts.yml:1:27: `{{ 1 }}` is no host"),
+        (
+            {"hosts.yml": "container_hosts: {hosts: {h1: {ansible_host: [a]}}}\n"},
+            "/hosts.yml:1:46: host h1: ansible_host must be a plain value, found a list",
+        ),
+        (
+            {"hosts": "[container_hosts]\na ansible_host=10.0.0.1\nb ansible_host=10.0.0.1\n"},
+            ": hosts a and b have the same address 10.0.0.1",
+        ),
+    ],
+)
+def test_what_is_wrong_has_its_place(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], files: dict[str, str], problem: str
+) -> None:
+    (found,) = _problems(tmp_path, files, trusted=True)
+    assert found.startswith(f"prod{problem}")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("variable", "problem"),
+    [
+        ("ansible_host=-oProxyCommand=x", "ansible_host: `-oProxyCommand=x` is no address"),
+        ("ansible_user=-x", "ansible_user: `-x` is no user name"),
+        ("ansible_port=0", "ansible_port: `0` is no port"),
+        ("ansible_password=x", "ansible_password is a password (use keys for SSH"),
+        ("ansible_become_pass=x", "ansible_become_pass is a password (use keys for SSH"),
+        ("ansible_user='{{ nope }}'", "ansible_user cannot be resolved: 'nope' is undefined"),
+    ],
+)
+def test_variables_that_are_refused_of_any_inventory(tmp_path: Path, variable: str, problem: str) -> None:
+    (found,) = _problems(tmp_path, {"hosts": f"[container_hosts]\nh1 {variable}\n"}, trusted=True)
+    assert found.startswith(f"prod/hosts:2: host h1: {problem}")
+
+
+def test_passwords_are_never_told(tmp_path: Path) -> None:
+    files = {"hosts": "[container_hosts]\nh1 ansible_password=hunter2\nh2 ansible_become_password=hunter2\n"}
+    found = _problems(tmp_path, files, trusted=True)
+    assert len(found) == len(files["hosts"].splitlines()) - 1
+    assert "hunter2" not in "".join(found)
+
+
+def test_an_inventory_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(PermanentError, match="no inventory"):
+        inventory.load(tmp_path / "none", trusted=True)
