@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gitops.channel import Channel, Facts
-from gitops.channel.engine import is_podman
 from gitops.channel.facts import Socket
 from gitops.channel.failures import AuthenticationError, HostKeyError
 from gitops.channel.lock import Owner
@@ -117,10 +116,10 @@ class _Examination:
         if not self._permitted(socket):
             return self._bad("engine", self._denied(socket), self._permit(socket))
         try:
-            version = self.channel.engine().version()
+            engine = self.channel.engine()
+            version, podman = engine.version(), engine.podman
         except GitopsError as problem:
             return self._bad("engine", f"{socket.path}: {problem.message}", self._start_engine())
-        podman = is_podman(version)
         name, least = ("podman", PODMAN) if podman else ("docker", DOCKER)
         text = str(version.get("Version", ""))
         if number(text) < least:
