@@ -63,9 +63,9 @@ def test_podman_edges_and_sudo_have_it_too(lab: Lab) -> None:
 def test_kill_9_of_the_holder_frees_the_lock_and_ends_its_sockets(lab: Lab) -> None:
     host = machine(lab, "h1")
     with opened(host) as channels, controller(host) as other:
-        sockets = _sockets(other.process.pid)
+        sockets = [path for path in other.folder.iterdir() if path.is_socket()]
         assert any(path.suffix == ".e" for path in sockets)
-        masters = _masters(other.process.pid)
+        masters = _masters(other.folder)
         assert masters
         os.kill(other.process.pid, signal.SIGKILL)
         _until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in masters))
@@ -169,16 +169,7 @@ def _taken(channel: object) -> object:
         return None
 
 
-def _sockets(pid: int) -> list[Path]:
-    return [
-        path
-        for folder in Path("/run/gitops").glob(f"c{pid}-*")
-        for path in folder.iterdir()
-        if path.is_socket()
-    ]
-
-
-def _masters(pid: int) -> list[int]:
+def _masters(folder: Path) -> list[int]:
     """The SSH masters of a controller: processes whose title names a control path in its folder."""
     found = []
     for entry in Path("/proc").iterdir():
@@ -187,7 +178,7 @@ def _masters(pid: int) -> list[int]:
                 title = (entry / "cmdline").read_bytes()
             except OSError:
                 continue  # it has just ended
-            if title.startswith(b"ssh:") and f"/c{pid}-".encode() in title:
+            if title.startswith(b"ssh:") and str(folder).encode() in title:
                 found.append(int(entry.name))
     return found
 

@@ -19,6 +19,7 @@ from typing import Any
 from support.labs import Lab
 
 from gitops.channel import Channel, close_channels, open_channels, own_folder
+from gitops.channel.folder import end_folder
 from gitops.errors import GitopsError
 
 
@@ -60,7 +61,11 @@ class Controller:
     """Another controller that holds a host's lock."""
 
     def __init__(self, host: Machine, name: str) -> None:
-        asked = json.dumps({"name": host.name, "variables": host.variables, "owner": name})
+        # Not in the usual place, where the next controller to start would sweep it.
+        self.folder = Path(tempfile.mkdtemp(prefix="c"))
+        asked = json.dumps(
+            {"name": host.name, "variables": host.variables, "owner": name, "folder": str(self.folder)}
+        )
         self.process = subprocess.Popen(
             [sys.executable, "-m", "support.controllers", asked],
             cwd=Path(__file__).parents[1],
@@ -82,9 +87,10 @@ class Controller:
         return self.process.stdout.readline().strip()
 
     def end(self) -> None:
-        """Ends it however it is."""
+        """Ends it however it is, and what it leaves."""
         self.process.kill()
         self.process.communicate()
+        end_folder(self.folder)
 
 
 @contextmanager
@@ -100,7 +106,7 @@ def controller(host: Machine, name: str = "another controller") -> Iterator[Cont
 def _main() -> None:
     asked = json.loads(sys.argv[1])
     host = Machine(asked["name"], tuple((key, value) for key, value in asked["variables"]))
-    channel = open_channels([host], own_folder())[host.name]
+    channel = open_channels([host], Path(asked["folder"]))[host.name]
     try:
         lock = channel.lock(asked["owner"])
     except GitopsError as error:
