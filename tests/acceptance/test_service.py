@@ -49,20 +49,20 @@ def test_killed_in_the_middle_of_a_rollout_it_converges_and_nothing_runs_twice(m
     with Load(shop.lab.address("e1"), host="killed.test") as load:
         with shop.serving() as service:
             commit = shop.push("v2")
-            until(lambda: half_way(shop, image), 60, "a rollout half-way")
+            until(lambda: half_way(shop, image), 120, "a rollout half-way")
             service.send_signal(signal.SIGKILL)
             service.wait(timeout=10)
         killed = runs(shop)[-1]
         with shop.serving():
             ended = until(
                 lambda: next(
-                    (d for d in shop.history() if d["outcome"] == "succeeded" and d["commit"] == commit), None
+                    (d for d in shop.deployments() if (d.outcome, d.commit) == ("succeeded", commit)), None
                 ),
-                90,
+                180,
                 "the rollout taken up again",
             )
         assert find(killed) == [], "a process of the killed service's run lives on"
-    assert ended["changes"]["kept"] > 0, "what had been done was done again"
+    assert ended.changes.kept > 0, "what had been done was done again"
     assert web_images(shop) == [image] * 4
     outcomes = [d["outcome"] for d in shop.history() if d["commit"] == commit]
     assert outcomes == ["succeeded", "cancelled"]
@@ -77,7 +77,7 @@ def test_killed_in_the_middle_of_a_rollback_it_finishes_the_rollback(make_shop: 
     web["healthcheck"] = {"test": ["CMD", "false"], "interval": "200ms", "retries": 2}
     with shop.serving() as service:
         bad = shop.push("never healthy")
-        until(lambda: shop.history()[0]["state"] == "rolling-back", 60, "a rollback")
+        until(lambda: shop.deployments()[0].state == "rolling-back", 120, "a rollback")
         service.send_signal(signal.SIGKILL)
         service.wait(timeout=10)
     with shop.serving():
@@ -97,7 +97,7 @@ def test_told_to_stop_it_ends_at_a_batch_boundary_and_goes_on_later(make_shop: M
     shop.compose["services"]["web"]["image"] = image = shop.image("2")
     with shop.serving() as service:
         commit = shop.push("v2")
-        until(lambda: half_way(shop, image), 60, "a rollout half-way")
+        until(lambda: half_way(shop, image), 120, "a rollout half-way")
         service.terminate()
         assert service.wait(timeout=60) == 0
     stopped = shop.history()[0]
@@ -105,7 +105,7 @@ def test_told_to_stop_it_ends_at_a_batch_boundary_and_goes_on_later(make_shop: M
     assert "batch boundary" in stopped["reason"]
     assert find(runs(shop)[-1]) == []
     with shop.serving():
-        until(lambda: shop.history()[0]["outcome"] == "succeeded", 90, "the rest of the rollout")
+        until(lambda: shop.deployments()[0].outcome == "succeeded", 180, "the rest of the rollout")
     assert shop.history()[0]["commit"] == commit
     assert web_images(shop) == [image] * 4
 

@@ -16,6 +16,9 @@ from typing import Any, TypeVar
 import yaml
 from support.labs import Lab
 
+from gitops.model.deployment import Deployment
+from gitops.store.records import Store
+
 DOCKERFILE = """\
 FROM busybox
 ARG VERSION
@@ -45,6 +48,7 @@ class Shop:
     folder: Path
     compose: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    store: str = "gitops.db"
 
     @classmethod
     def create(cls, lab: Lab, name: str, folder: Path, *, replicas: int = 4, **settings: Any) -> Shop:
@@ -86,7 +90,7 @@ class Shop:
         """gitops.yaml."""
         return self.folder / "gitops.yaml"
 
-    def configure(self, store: str = "gitops.db") -> None:
+    def configure(self) -> None:
         """Writes gitops.yaml."""
         app = {
             "source": {"repo": f"{self.lab.data['git']}/{self.name}.git", "branch": "main"},
@@ -94,7 +98,7 @@ class Shop:
             "poll": "2s",
             **self.settings,
         }
-        content = {"store": f"sqlite:///{self.folder / store}", "apps": {self.name: app}}
+        content = {"store": f"sqlite:///{self.folder / self.store}", "apps": {self.name: app}}
         self.config.write_text(yaml.safe_dump(content, sort_keys=False))
 
     def image(self, version: str) -> str:
@@ -151,19 +155,25 @@ class Shop:
         return {**json.loads(done.stdout), "exit": done.returncode, "stderr": done.stderr}
 
     def history(self) -> list[dict[str, Any]]:
-        """The deployments, newest first."""
+        """The deployments as `gitops history` reports them, newest first."""
         deployments: list[dict[str, Any]] = self.read("history", self.name)["deployments"]
         return deployments
 
-    def ended(self, commit: str, within_s: float = 90) -> dict[str, Any]:
-        """Waits until a deployment of the commit has an outcome; returns it."""
+    def deployments(self) -> list[Deployment]:
+        """The same from the store itself: quick, for waiting."""
+        if not (self.folder / self.store).exists():
+            return []
+        with Store(f"sqlite:///{self.folder / self.store}") as store:
+            return store.history(self.name)
 
-        def look() -> dict[str, Any] | None:
-            return next(
-                (d for d in self.history() if d["commit"] == commit and d["outcome"] != "running"), None
-            )
+    def ended(self, commit: str, within_s: float = 180) -> dict[str, Any]:
+        """Waits until a deployment of the commit has an outcome; returns what `gitops history` says."""
 
-        return until(look, within_s, f"an outcome of {commit[:12]}")
+        def look() -> bool:
+            return any(d.commit == commit and d.outcome != "running" for d in self.deployments())
+
+        until(look, within_s, f"an outcome of {commit[:12]}; the service said:\n{self.service_log[-3000:]}")
+        return next(d for d in self.history() if d["commit"] == commit and d["outcome"] != "running")
 
     @contextmanager
     def serving(self) -> Iterator[subprocess.Popen[str]]:
@@ -180,7 +190,8 @@ class Shop:
     @property
     def service_log(self) -> str:
         """What the service has logged."""
-        return (self.folder / "serve.log").read_text()
+        log = self.folder / "serve.log"
+        return log.read_text() if log.exists() else ""
 
     def containers(self) -> dict[str, str]:
         """Every container of the application by name, with id, state and image, as the engines say."""
@@ -213,7 +224,7 @@ class Shop:
 
 
 def until(look: Callable[[], Found | None], within_s: float, what: str) -> Found:
-    """Looks until something is there, every 50 ms, for at most `within_s` seconds."""
+    """Looks until something is there, every 100 ms, for at most `within_s` seconds."""
     deadline = time.monotonic() + within_s
     while True:
         found = look()
@@ -221,4 +232,4 @@ def until(look: Callable[[], Found | None], within_s: float, what: str) -> Found
             return found
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within_s} s: {what}")
-        time.sleep(0.05)
+        time.sleep(0.1)
