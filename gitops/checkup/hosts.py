@@ -209,7 +209,10 @@ class _Examination:
     def _config(self) -> Check:
         if self.channel.run(WRITABLE, args=(CONFIG,)).code == 0:
             return self._good("haproxy.cfg", f"{CONFIG} is writable")
-        fix = f"sudo install -d -o {shlex.quote(self.facts.user)} -m 0755 {CONFIG}"
+        fix = (
+            f"sudo install -d -g haproxy -m 0775 {CONFIG}"
+            f" && sudo usermod -aG haproxy {shlex.quote(self.facts.user)}"
+        )
         return self._bad("haproxy.cfg", f"{CONFIG} is not writable for {self.facts.user}", fix)
 
 
