@@ -180,6 +180,18 @@ def test_an_inventory_from_a_repo_runs_nothing_here(
     assert not mark.exists()
 
 
+def test_a_plugin_in_disguise_is_not_run_either(tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    plugin = f"""{{"plugin": "constructed", "compose": {{"a": "lookup('pipe', 'touch {mark}')"}}}}\n"""
+    path = _write(tmp_path, {"hosts.yml": HOSTS, "z.yml": plugin})
+    inventory.load(path, trusted=True)
+    assert mark.exists()  # it works where it may
+    mark.unlink()
+    with pytest.raises(InvalidInputError, match=r"^prod/z\.yml"):
+        inventory.load(path, trusted=False)
+    assert not mark.exists()
+
+
 def test_harmless_options_of_ssh_may_come_from_a_repo(tmp_path: Path) -> None:
     args = "-o ProxyJump=ops@jump.example.com -o UserKnownHostsFile=/etc/known -J jump"
     args += " -oStrictHostKeyChecking=yes"
