@@ -74,7 +74,7 @@ class Watch:
         self._woken = threading.Event()
         self._stopping = False
         self._observer: BaseObserver = Observer()
-        self._watches: dict[Path, tuple[_Folder, ObservedWatch]] = {}
+        self._watches: dict[Path, tuple[_Folder, ObservedWatch | None]] = {}
         self._seen: Mapping[str, object] = {}
         self._thread = threading.Thread(target=self._follow, name=f"watch-{path.name}", daemon=True)
 
@@ -119,24 +119,35 @@ class Watch:
             log.exception("a change of %s could not be told", self._path)
 
     def _arm(self) -> None:
-        """Watch the folders that are there now; one that is a new folder under an old name anew."""
-        wanted = dict(_folders(self._path))
-        for folder, (identity, watch) in list(self._watches.items()):
-            if wanted.get(folder) != identity:
-                with contextlib.suppress(KeyError, OSError):
-                    self._observer.unschedule(watch)
-                del self._watches[folder]
-        for folder, identity in wanted.items():
-            if folder in self._watches:
-                continue
-            try:
-                watch = self._observer.schedule(_Waker(self._woken), str(folder), recursive=identity.below)
-            except FileNotFoundError:
-                self._woken.set()  # gone in this moment: look again
-            except OSError as error:
-                log.warning("%s cannot be watched, polling has to do: %s", folder, error.strerror)
-            else:
-                self._watches[folder] = (identity, watch)
+        """Watch the folders there are, and look again: one may have come before its parent was watched."""
+        for _ in range(_MOST_SETTLES):
+            wanted = dict(_folders(self._path))
+            if wanted == {folder: identity for folder, (identity, _) in self._watches.items()}:
+                return
+            for folder in list(self._watches):
+                if wanted.get(folder) != self._watches[folder][0]:
+                    self._disarm(folder)  # gone, or a new folder under the old name
+            for folder, identity in wanted.items():
+                if folder not in self._watches:
+                    self._watches[folder] = (identity, self._schedule(folder, below=identity.below))
+        self._woken.set()  # folders come and go all the time: once more, after the look that follows
+
+    def _schedule(self, folder: Path, *, below: bool) -> ObservedWatch | None:
+        """Watch one folder, or say why it cannot be."""
+        try:
+            return self._observer.schedule(_Waker(self._woken), str(folder), recursive=below)
+        except FileNotFoundError:
+            return None  # gone in this moment, which the next look sees
+        except OSError as error:
+            log.warning("%s cannot be watched, polling has to do: %s", folder, error.strerror)
+            return None
+
+    def _disarm(self, folder: Path) -> None:
+        """Forget one folder."""
+        _, watch = self._watches.pop(folder)
+        if watch is not None:
+            with contextlib.suppress(KeyError, OSError):
+                self._observer.unschedule(watch)
 
 
 class _Waker(FileSystemEventHandler):

@@ -8,7 +8,6 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -66,10 +65,16 @@ class Database:
         self._engine.dispose()
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[sa.Connection]:
-        """One transaction that writes; on SQLite it has the database for itself from its beginning."""
+    def write(self, *, durable: bool = False) -> Iterator[sa.Connection]:
+        """One transaction that writes; on SQLite it has the database for itself from its beginning.
+
+        Args:
+            durable: whether it must be on disk when it ends, with all before it. Otherwise it outlives
+                this process in any case, and a power cut only if it came before the cut by a while.
+        """
         self._settle()
-        with self._errors(), self._engine.begin() as connection:
+        engine = self._engine.execution_options(gitops_durable=durable)
+        with self._errors(), engine.begin() as connection:
             yield connection
 
     @contextlib.contextmanager
@@ -109,7 +114,6 @@ class Database:
         try:
             cursor.execute(f"PRAGMA busy_timeout = {int(self._busy_timeout_s * 1000)}")
             cursor.execute("PRAGMA journal_mode = WAL")
-            cursor.execute("PRAGMA synchronous = FULL")  # a recorded outcome survives a power cut
         finally:
             cursor.close()
 
@@ -152,5 +156,11 @@ class Database:
 
 def _on_begin(connection: sa.Connection) -> None:
     """Begin a SQLite transaction: one that writes takes its lock at once, so that none fails half-way."""
-    reads: Any = connection.get_execution_options().get("gitops_reads")
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+    options = connection.get_execution_options()
+    if options.get("gitops_reads"):
+        connection.exec_driver_sql("BEGIN")
+        return
+    # A sync costs milliseconds, on a busy disk many: a rollout waits for it only where it matters.
+    level = "FULL" if options.get("gitops_durable") else "NORMAL"
+    connection.exec_driver_sql(f"PRAGMA synchronous = {level}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -69,6 +69,6 @@ class Clocks:
         return self.wall().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def new_id(self) -> str:
-        """Return an identity that sorts by time and that nobody else gives: 20261123T070102.123-1a2b."""
+        """Return an identity that sorts by time and that nobody else gives: 20261123T070102.123-1a2b3c4d."""
         now = self.wall().astimezone(UTC)
-        return f"{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03d}-{secrets.token_hex(2)}"
+        return f"{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03d}-{secrets.token_hex(4)}"

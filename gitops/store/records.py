@@ -21,9 +21,6 @@ from gitops.store.schema import apps, deployments, events, goods, phases, quaran
 
 __all__ = ["Clocks", "DeploymentRunningError", "Owner", "RecordedEvent", "Run", "Store", "this_process"]
 
-EVENTS_KEPT = 200
-"""Of how many deployments an application's events are kept; the deployments themselves stay."""
-
 _table = deployments.c
 _PREDECESSORS: dict[State, frozenset[State]] = {
     state: frozenset(before for before, after in TRANSITIONS.items() if state in after)
@@ -58,12 +55,19 @@ class Store:
         url: `sqlite:////absolute/path` or `postgresql+driver://...`; tables are made or migrated.
         clocks: what to read the time from.
         busy_timeout_s: how long to wait for another process's transaction.
+        events_kept: of how many deployments an application's events are kept; the deployments stay.
     """
 
     def __init__(
-        self, url: str, *, clocks: Clocks | None = None, busy_timeout_s: float = BUSY_TIMEOUT_S
+        self,
+        url: str,
+        *,
+        clocks: Clocks | None = None,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
+        events_kept: int = 200,
     ) -> None:
         self._clocks = clocks or Clocks()
+        self._events_kept = events_kept
         self._database = Database(url, busy_timeout_s=busy_timeout_s)
         self._events = EventWriter(self._database)
         self._lock = threading.Lock()
@@ -109,7 +113,7 @@ class Store:
         try:
             with self._database.write() as connection:
                 connection.execute(deployments.insert().values(row))
-                _forget_old_events(connection, app)
+                _forget_old_events(connection, app, self._events_kept)
         except sa.exc.IntegrityError as error:
             for running, by, _ in self.running():
                 if running.app == app:
@@ -130,7 +134,7 @@ class Store:
         Raises:
             PermanentError: there is no such deployment, or the state cannot follow the present one.
         """
-        with self._database.write() as connection:
+        with self._database.write(durable=state in OUTCOMES) as connection:
             row = self._row(connection, deployment_id)
             values: dict[str, Any] = {"state": state}
             if reason:
@@ -260,7 +264,7 @@ class Store:
 
     def quarantine(self, app: str, commit: str, reason: str) -> None:
         """Hold a commit back: it is not deployed again by itself. A second reason replaces the first."""
-        with self._database.write() as connection:
+        with self._database.write(durable=True) as connection:
             connection.execute(quarantine.delete().where(*_same(app, commit)))
             connection.execute(
                 quarantine.insert().values(app=app, commit_sha=commit, reason=reason, at=self._clocks.stamp())
@@ -283,7 +287,7 @@ class Store:
         """Whether nothing is deployed by itself."""
         return bool(self._flag(app, "paused"))
 
-    def set_paused(self, app: str, paused: bool) -> None:
+    def set_paused(self, app: str, *, paused: bool) -> None:
         """Hold an application, or release it."""
         self._set_flags(app, paused=paused)
 
@@ -362,9 +366,9 @@ def _set_good(connection: sa.Connection, app: str, commit: str, deployment_id: s
     connection.execute(quarantine.delete().where(*_same(app, commit)))
 
 
-def _forget_old_events(connection: sa.Connection, app: str) -> None:
+def _forget_old_events(connection: sa.Connection, app: str, kept: int) -> None:
     """Delete the events of deployments that are long past."""
-    old = sa.select(_table.id).where(_table.app == app).order_by(_table.number.desc()).offset(EVENTS_KEPT)
+    old = sa.select(_table.id).where(_table.app == app).order_by(_table.number.desc()).offset(kept)
     if connection.dialect.name == "sqlite":
         old = old.limit(-1)  # SQLite has no offset without a limit
     connection.execute(events.delete().where(events.c.deployment_id.in_(old)))
