@@ -47,7 +47,7 @@ def test_every_field_of_a_spec_reaches_the_engine() -> None:
             Mount("volume", "/data", "data", options=("nocopy",)),
             Mount("bind", "/etc/app", "/srv/app", read_only=True),
             Mount("volume", "/scratch"),
-            Mount("tmpfs", "/tmp", tmpfs_size=1024, tmpfs_mode=0o1777),  # noqa: S108 - a path in a container
+            Mount("tmpfs", "/tmp", tmpfs_size=1024, tmpfs_mode=0o1777),
         ),
         healthcheck=Healthcheck(("CMD", "true"), interval_s=5, timeout_s=0.5, start_period_s=1, retries=2),
         restart=RestartPolicy("on-failure", 3),
@@ -98,7 +98,7 @@ def test_every_field_of_a_spec_reaches_the_engine() -> None:
     assert host == {
         "NetworkMode": "gitops-shop",
         "Binds": ["shop_data:/data:nocopy", "/srv/app:/etc/app:ro"],
-        "Tmpfs": {"/tmp": "size=1024,mode=1777"},  # noqa: S108 - as above
+        "Tmpfs": {"/tmp": "size=1024,mode=1777"},
         "PortBindings": {"5353/udp": [{"HostPort": "53"}]},
         "RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 3},
         "ReadonlyRootfs": True,

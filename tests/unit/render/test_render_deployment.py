@@ -14,7 +14,7 @@ from gitops.model.plan import Plan
 from gitops.render import deployment
 
 
-class Unsafe(str):
+class Unsafe(str):  # noqa: SLOT000 - a mark that nothing else needs
     """Text that Ansible does not template."""
 
 

@@ -92,11 +92,11 @@ def test_a_route_that_the_new_commit_has_dropped_is_gone_at_once() -> None:
     ],
 )
 def test_text_that_could_end_a_word_or_a_line_never_reaches_haproxy(ingress: Ingress) -> None:
-    with pytest.raises(PermanentError, match="must not reach haproxy.cfg"):
+    with pytest.raises(PermanentError, match=r"must not reach haproxy\.cfg"):
         fragment(web(ingress), None, ())
 
 
 def test_names_and_addresses_of_servers_are_checked_too() -> None:
     for server in (Server("a\nb", "198.18.0.1", 1), Server("a", "198.18.0.1 disabled", 1)):
-        with pytest.raises(PermanentError, match="must not reach haproxy.cfg"):
+        with pytest.raises(PermanentError, match=r"must not reach haproxy\.cfg"):
             fragment(web(Ingress(80)), None, (Backend("web", 80, (server,)),))

@@ -1,0 +1,130 @@
+"""Runs of real playbooks on this machine: what they leave behind, whatever happens to them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from gitops.channel.processes import alive
+from gitops.execute import runner
+from gitops.execute.events import Event
+from gitops.execute.processes import find
+from gitops.model.run import Run
+
+INVENTORY = b"all: {hosts: {here: {ansible_connection: local, ansible_python_interpreter: auto_silent}}}\n"
+WAIT_S = 60.0
+
+
+def playbook(command: str) -> dict[str, bytes]:
+    """A run folder whose one task runs a shell command."""
+    task = {"name": "Do it", "ansible.builtin.raw": command}
+    plays = [{"name": "One", "hosts": "all", "gather_facts": False, "tasks": [task]}]
+    return {"rollout.yml": json.dumps(plays).encode(), "inventory/hosts.yml": INVENTORY, "ansible.cfg": b""}
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_events_come_in_order_and_the_process_group_first(tmp_path: Path) -> None:
+    told: list[Event | Run] = []
+    done = runner.run(
+        playbook("true"),
+        tmp_path / "run",
+        on_event=told.append,
+        on_start=told.append,
+        timeout_s=WAIT_S,
+        env={},
+    )
+    assert done.ok
+    first, *rest = told
+    assert isinstance(first, Run)
+    assert first.start_time > 0
+    assert not alive(first.pgid, first.start_time)
+    assert [event.kind for event in rest if isinstance(event, Event)] == ["play", "started", "changed"]
+
+
+def test_a_consumer_that_raises_does_not_hurt_the_run(tmp_path: Path) -> None:
+    def consume(event: Event) -> None:
+        raise ValueError(event.kind)
+
+    assert runner.run(playbook("true"), tmp_path / "run", on_event=consume, timeout_s=WAIT_S, env={}).ok
+
+
+def test_a_failed_task_and_an_unreadable_playbook_are_results(tmp_path: Path) -> None:
+    failed = runner.run(playbook("exit 3"), tmp_path / "a", on_event=lambda _: None, timeout_s=WAIT_S, env={})
+    assert failed.failure is not None
+    assert (failed.failure.kind, failed.failure.host) == ("internal", "here")
+    broken = {**playbook("true"), "rollout.yml": b"- hosts: all\n  nonsense: 1\n"}
+    unread = runner.run(broken, tmp_path / "b", on_event=lambda _: None, timeout_s=WAIT_S, env={})
+    assert unread.failure is not None
+    assert "nonsense" in unread.failure.reason
+
+
+def test_a_time_limit_ends_everything_that_belongs_to_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pids = tmp_path / "pids"
+    # The time is up as soon as the task runs, however slow this machine is.
+    clock = SimpleNamespace(monotonic=lambda: 1e9 if pids.exists() else 0.0)
+    monkeypatch.setattr(runner, "time", clock)
+    files = playbook(f"echo $$ >> {pids}; exec sleep 600")
+    folder = tmp_path / "run"
+    done = runner.run(files, folder, on_event=lambda _: None, timeout_s=WAIT_S, env={})
+    assert done.failure is not None
+    assert done.failure.kind == "timeout"
+    assert find(folder) == []
+    assert not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids.read_text().split())
+
+
+def test_nothing_of_the_controllers_environment_reaches_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGISTRY_PASSWORD", "canary-7e1f")
+    monkeypatch.setenv("ANSIBLE_STRATEGY", "no-such-strategy")
+    seen = tmp_path / "environment"
+    folder = tmp_path / "run"
+    files = playbook(f"env > {seen}")
+    done = runner.run(files, folder, on_event=lambda _: None, timeout_s=WAIT_S, env={"OURS": "given"})
+    assert done.ok, done.failure
+    assert "OURS=given" in seen.read_text()
+    assert "canary" not in seen.read_text()
+    kept = [path for path in folder.rglob("*") if path.is_file()]
+    assert kept
+    assert not any(b"canary" in path.read_bytes() for path in kept)
+
+
+def test_what_a_killed_controller_leaves_is_reaped(tmp_path: Path) -> None:
+    folder, started = tmp_path / "run", tmp_path / "started"
+    program = f"""
+from pathlib import Path
+from gitops.execute import runner
+files = {playbook(f"touch {started}; exec sleep 600")!r}
+def note(run): Path({str(tmp_path / "pgid")!r}).write_text(f"{{run.pgid}} {{run.start_time}}")
+runner.run(files, Path({str(folder)!r}), on_event=print, on_start=note, timeout_s=600, env={{}})
+"""
+    controller = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL)
+    try:
+        until(started.exists)
+    finally:
+        os.kill(controller.pid, signal.SIGKILL)
+        controller.wait()
+    pgid, start_time = map(int, (tmp_path / "pgid").read_text().split())
+    assert alive(pgid, start_time)
+    run = Run(pgid, start_time, folder)
+    runner.reap(run)
+    assert find(folder) == []
+    assert not alive(pgid, start_time)
+    runner.reap(run)

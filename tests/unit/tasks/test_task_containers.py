@@ -1,0 +1,204 @@
+"""What is done with containers that are there already, and what a failure tells."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gitops.channel.failures import EngineError, NotFoundError
+from gitops.tasks import container, image
+from gitops.tasks.outcome import Outcome, TaskError, side_by_side
+
+BODY = {
+    "Image": "web:1",
+    "Labels": {"gitops.app": "shop", "gitops.service": "web", "gitops.spec": "abc"},
+    "HostConfig": {"NetworkMode": "gitops-shop", "PortBindings": {"53/udp": [{"HostPort": "53"}]}},
+}
+ROW = {"name": "shop-web-1-abc", "slot": 1, "spec": "services/web.json", "ports": [[80, 20000]]}
+
+
+class MemoryEngine:
+    """Keeps containers in a dictionary."""
+
+    def __init__(self) -> None:
+        self.there: dict[str, dict[str, Any]] = {}
+        self.calls: list[str] = []
+        self.images: dict[str, dict[str, Any]] = {}
+
+    def inspect(self, name: str) -> dict[str, Any]:
+        if name not in self.there:
+            raise NotFoundError(name)
+        return self.there[name]
+
+    def create(self, name: str, body: dict[str, Any]) -> str:
+        self.calls.append(f"create {name}")
+        self.there[name] = {
+            "Config": {"Labels": body["Labels"]},
+            "HostConfig": body["HostConfig"],
+            "State": {"Running": False},
+        }
+        return "id"
+
+    def start(self, name: str) -> None:
+        self.calls.append(f"start {name}")
+        self.there[name]["State"]["Running"] = True
+
+    def stop(self, name: str, *, grace_s: float) -> None:
+        self.calls.append(f"stop {name} {grace_s:g}")
+
+    def remove(self, name: str, *, force: bool) -> None:
+        assert force
+        self.calls.append(f"remove {name}")
+        del self.there[name]
+
+    def ensure_network(self, name: str, labels: dict[str, str]) -> bool:
+        return not self.calls and bool(name and labels)
+
+    def ensure_volume(self, name: str, options: dict[str, str], labels: dict[str, str]) -> bool:
+        self.calls.append(f"volume {name} {options} {labels}")
+        return True
+
+    def version(self) -> dict[str, str]:
+        return {"Arch": "amd64"}
+
+    def image(self, reference: str) -> dict[str, Any] | None:
+        return self.images.get(reference)
+
+    def pull(self, reference: str) -> None:
+        self.calls.append(f"pull {reference}")
+        if "missing" in reference:
+            raise EngineError("manifest unknown")
+        self.images[reference] = {"Architecture": "arm64" if "arm" in reference else "amd64"}
+
+
+@pytest.fixture
+def engine() -> Any:
+    return MemoryEngine()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    content = {"service": "web", "network": "gitops-shop", "volumes": {"shop_data": {}}, "body": BODY}
+    (tmp_path / "services").mkdir()
+    (tmp_path / "services/web.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+def test_a_container_is_made_once(engine: Any, folder: Path) -> None:
+    assert container.start(engine, folder, [ROW]) == Outcome(changed=True, message="web.1 started")
+    assert engine.calls[-2:] == ["create shop-web-1-abc", "start shop-web-1-abc"]
+    made = engine.there["shop-web-1-abc"]
+    assert made["Config"]["Labels"]["gitops.slot"] == "1"
+    assert made["HostConfig"]["PortBindings"] == {
+        "53/udp": [{"HostPort": "53"}],
+        "80/tcp": [{"HostPort": "20000"}],
+    }
+
+    engine.ensure_volume = lambda *_: False
+    assert container.start(engine, folder, [ROW]) == Outcome(changed=False, message="web.1 runs")
+
+
+def test_one_that_stopped_is_started_again(engine: Any, folder: Path) -> None:
+    container.start(engine, folder, [ROW])
+    engine.there["shop-web-1-abc"]["State"]["Running"] = False
+    engine.calls.clear()
+    assert container.start(engine, folder, [ROW]).changed
+    assert "create shop-web-1-abc" not in engine.calls
+
+
+@pytest.mark.parametrize("difference", [{"slot": 2}, {"ports": [[80, 20007]]}])
+def test_one_of_ours_with_the_same_name_and_another_content_is_replaced(
+    engine: Any, folder: Path, difference: dict[str, Any]
+) -> None:
+    container.start(engine, folder, [ROW])
+    engine.calls.clear()
+    assert container.start(engine, folder, [{**ROW, **difference}]).changed
+    assert [call.split()[0] for call in engine.calls] == ["volume", "remove", "create", "start"]
+
+
+def test_a_container_of_somebody_else_is_never_touched(engine: Any, folder: Path) -> None:
+    engine.there["shop-web-1-abc"] = {
+        "Config": {"Labels": None},
+        "HostConfig": {},
+        "State": {"Running": True},
+    }
+    for act in (
+        lambda: container.start(engine, folder, [ROW]),
+        lambda: container.remove(engine, [{"name": "shop-web-1-abc", "grace_s": 1}]),
+    ):
+        with pytest.raises(TaskError, match="is taken by a container that is not managed here") as failure:
+            act()
+        assert failure.value.kind == "create"
+    assert not [call for call in engine.calls if call.startswith(("remove", "stop"))]
+
+
+def test_what_the_engine_refuses_names_service_and_container(engine: Any, folder: Path) -> None:
+    def refuse(_: str) -> None:
+        raise EngineError("port is already allocated")
+
+    engine.start = refuse
+    with pytest.raises(TaskError, match=r"web\.1 cannot be started: port is already allocated") as failure:
+        container.start(engine, folder, [ROW])
+    assert (failure.value.kind, failure.value.service, failure.value.container) == (
+        "create",
+        "web",
+        ROW["name"],
+    )
+
+
+def test_removing_stops_first_and_twice_is_once(engine: Any, folder: Path) -> None:
+    container.start(engine, folder, [ROW])
+    engine.calls.clear()
+    rows = [{"name": ROW["name"], "grace_s": 7}]
+    assert container.remove(engine, rows).changed
+    assert engine.calls == ["stop shop-web-1-abc 7", "remove shop-web-1-abc"]
+    assert not container.remove(engine, rows).changed
+
+
+def test_check_mode_says_and_does_nothing(engine: Any, folder: Path) -> None:
+    assert container.start(engine, folder, [ROW], check=True).changed
+    assert image.pull(engine, ["web:1"], check=True).changed
+    container.start(engine, folder, [ROW])
+    engine.calls.clear()
+    assert container.remove(engine, [{"name": ROW["name"], "grace_s": 7}], check=True).changed
+    assert engine.calls == []
+
+
+def test_an_image_is_pulled_once(engine: Any) -> None:
+    assert image.pull(engine, ["web:1"]).changed
+    assert not image.pull(engine, ["web:1"]).changed
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        ("web:missing", "cannot pull web:missing: manifest unknown"),
+        ("web:arm", "made for arm64, the host is amd64"),
+    ],
+)
+def test_an_image_that_cannot_run_here_is_found_before_any_container(
+    engine: Any, reference: str, words: str
+) -> None:
+    with pytest.raises(TaskError, match=words) as failure:
+        image.pull(engine, [reference])
+    assert failure.value.kind == "pull"
+
+
+def test_several_containers_of_a_host_are_one_outcome_and_one_failure() -> None:
+    assert side_by_side(lambda item: Outcome(item == "b", item), ["a", "b"]) == Outcome(
+        changed=True, message="a; b"
+    )
+    done: list[str] = []
+
+    def work(item: str) -> Outcome:
+        if item == "bad":
+            raise TaskError("no", "exit")
+        done.append(item)
+        return Outcome(changed=True, message=item)
+
+    with pytest.raises(TaskError, match="no"):
+        side_by_side(work, ["a", "bad", "c"])
+    assert sorted(done) == ["a", "c"]
