@@ -7,6 +7,7 @@ import os
 import shlex
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,8 +16,8 @@ from typing import Any, TypeVar
 from gitops.channel import hold, ssh
 from gitops.channel.engine import Engine, Json
 from gitops.channel.facts import Facts, Settings, Socket, load_facts, parse, probe
-from gitops.channel.failures import HostSetupError, UnreachableError
-from gitops.channel.lock import Lock, Shared, held_elsewhere, lost, owner, read_record, take, take_over
+from gitops.channel.failures import HostSetupError, LockHeldError, LockLostError, UnreachableError
+from gitops.channel.lock import Lock, Owner, Shared, held_elsewhere, lost, owner, read_record, take, take_over
 from gitops.channel.proxy import Proxy
 from gitops.channel.reader import Reader
 from gitops.channel.resolve import records_folder, settings_for, transport_for
@@ -28,6 +29,8 @@ T = TypeVar("T")
 
 CONNECT_S = 30.0
 RUN_S = 30.0
+SETTLE_S = 5.0  # for the connection of a playbook that has ended to end too
+SETTLE_POLL_S = 0.05
 ENGINE, STATS, MASTER = ".e", ".s", ".m"  # what is appended to the control path
 
 WRITE = r"""
@@ -65,7 +68,7 @@ class Channel:
         self._mutex = threading.RLock()
         self._facts: Facts | None = None
         self._engine: Engine | None = None
-        self._reader = Reader(lambda: transport.pipe(shell("exec sh", sudo=settings.become), RUN_S))
+        self._reader = Reader(lambda: transport.pipe(shell("exec sh", sudo=self._sudo), RUN_S))
 
     @classmethod
     def from_connection(
@@ -93,7 +96,9 @@ class Channel:
         record = read_record(channel._transport.record)
         if record is not None and record.alive and not record.ours:
             raise held_elsewhere(record, name)
-        if need_lock and (record is None or not record.ours):
+        if need_lock and (
+            record is None or not record.ours or record.carrier != channel._transport.carrier()
+        ):
             raise lost(name)
         return channel
 
@@ -119,7 +124,7 @@ class Channel:
             if saved is not None:
                 self._facts = saved
                 return saved
-            if self.fenced:
+            if self.fenced and not self._transport.standing():
                 raise lost(self.name)
             self._forget()
             self._about_path.unlink(missing_ok=True)
@@ -128,6 +133,12 @@ class Channel:
             if done.code != 0:
                 raise HostSetupError(f"the host's shell failed: {done.words}", where=Where(host=self.name))
             found = parse(done.stdout.decode(errors="replace"))
+            if self._settings.become and not found.sudo:
+                raise HostSetupError(
+                    f"the user {found.user} may not use sudo without a password",
+                    hint="allow it in sudoers, or put the user in the engine's group, without ansible_become",
+                    where=Where(host=self.name),
+                )
             for suffix, place in ((ENGINE, found.engine), (STATS, found.stats), (MASTER, found.master)):
                 if place.path and place.direct:
                     self._transport.forward(suffix, place.path)
@@ -182,7 +193,7 @@ class Channel:
             Exit code and output, also of a command that failed.
         """
         text = script if isinstance(script, str) else f"exec {shlex.join(script)}"
-        command = shell(text, args, sudo=self._settings.become if become is None else become)
+        command = shell(text, args, sudo=self._sudo if become is None else become)
         return self._again(lambda: self._transport.run(command, stdin, timeout_s))
 
     def ask(self, script: str, *, args: Sequence[str] = (), timeout_s: float = RUN_S) -> Completed:
@@ -215,7 +226,7 @@ class Channel:
 
     def pipe(self, script: str, *, args: Sequence[str] = (), timeout_s: float = RUN_S) -> socket.socket:
         """A socket that is a script's standard input and output; closing it ends both."""
-        command = shell(script, args, sudo=self._settings.become)
+        command = shell(script, args, sudo=self._sudo)
         return self._again(lambda: self._transport.pipe(command, timeout_s))
 
     # --- the engine and HAProxy ---
@@ -283,7 +294,7 @@ class Channel:
             if record is not None and record.pid == os.getpid() and record.alive:
                 return Shared(self._transport)
             is_ssh = isinstance(self._transport, SshTransport)
-            sudo = self._settings.become
+            sudo = self._sudo
             return take(self._transport, self.name, owner(name), os.getpid(), ssh=is_ssh, sudo=sudo)
 
     def lock_for(self, process: int, name: str) -> bool:
@@ -299,17 +310,26 @@ class Channel:
         record = read_record(self._transport.record)
         if record is not None and record.ours:
             return False
+        deadline = time.monotonic() + SETTLE_S
+        while True:
+            try:
+                self._hold(process, owner(name, process))
+            except (LockHeldError, LockLostError, UnreachableError):
+                # A playbook that has just ended takes its connection with it, a moment later.
+                if record is None or record.alive or time.monotonic() > deadline:
+                    raise
+                time.sleep(SETTLE_POLL_S)
+            else:
+                return True
+
+    def _hold(self, process: int, who: Owner) -> None:
         with self._mutex:
             self._ready_to_lock()
-            is_ssh = isinstance(self._transport, SshTransport)
-            path = (
-                self._transport.record.removesuffix(".lock")
-                if is_ssh
-                else str(Path(self._transport.record).parent)
-            )
-            kind = "ssh" if is_ssh else "local"
-            hold.start(self.name, kind, path, owner(name), process, sudo=self._settings.become)
-            return True
+            record = Path(self._transport.record)
+            if isinstance(self._transport, SshTransport):
+                hold.start(self.name, "ssh", str(record.with_suffix("")), who, process, sudo=self._sudo)
+            else:
+                hold.start(self.name, "local", str(record.parent), who, process, sudo=self._sudo)
 
     def take_over(self) -> None:
         """Ends the connection of whoever holds the host's lock, and with it the lock and every means to act.
@@ -317,7 +337,7 @@ class Channel:
         Raises:
             LockHeldError: it could not be ended.
         """
-        self._again(lambda: take_over(self._transport, self.name, sudo=self._settings.become))
+        self._again(lambda: take_over(self._transport, self.name, sudo=self._sudo))
 
     def _ready_to_lock(self) -> None:
         """A connection that stands, and no record in the way but one of a process that has died."""
@@ -330,6 +350,11 @@ class Channel:
         self.connect()
 
     # --- inside ---
+
+    @property
+    def _sudo(self) -> bool:
+        """Whether commands go through sudo; root needs none, and may have none."""
+        return self._settings.become and self.facts.user != "root"
 
     def _again(self, action: Callable[[], T]) -> T:
         """Runs an action; where the connection has ended, connects once more and repeats it."""

@@ -58,6 +58,7 @@ class Facts:
     engine: Socket = Socket()
     stats: Socket = Socket()
     master: Socket = Socket()
+    sudo: bool = False  # whether the user may become root without a password; asked only where it matters
     programs: tuple[str, ...] = ()  # of sudo, docker, podman, socat, flock: those that are there
 
     def dump(self) -> str:
@@ -85,6 +86,7 @@ done < /proc/meminfo
 for program in sudo docker podman socat flock; do
   command -v "$program" >/dev/null 2>&1 && echo "program=$program"
 done
+if [ "$become" = yes ] && { [ "$uid" = 0 ] || sudo -n true 2>/dev/null; }; then echo sudo=yes; fi
 there() { [ -S "$1" ] || { [ "$become" = yes ] && sudo -n test -S "$1" 2>/dev/null; }; }
 find_socket() {
   name=$1 hidden=; shift
@@ -133,6 +135,7 @@ def parse(output: str) -> Facts:
         engine=_socket(values, "engine"),
         stats=_socket(values, "stats"),
         master=_socket(values, "master"),
+        sudo=values.get("sudo") == "yes",
         programs=tuple(programs),
     )
 

@@ -37,6 +37,10 @@ class LocalTransport:
         """Always: this machine is there."""
         return True
 
+    def carrier(self) -> int:
+        """None: there is no connection that could be another one."""
+        return 0
+
     def run(self, command: str, stdin: bytes, timeout_s: float) -> Completed:
         """Runs a shell command line."""
         try:

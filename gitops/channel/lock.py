@@ -85,10 +85,10 @@ class Owner:
         return f"{self.name} (process {self.pid} on {self.host}) since {self.since}"
 
 
-def owner(name: str) -> Owner:
-    """This process as an owner."""
+def owner(name: str, pid: int = 0) -> Owner:
+    """A process of this machine as an owner; without an id, this one."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return Owner(" ".join(name.split()), socket.gethostname(), os.getpid(), now)
+    return Owner(" ".join(name.split()), socket.gethostname(), pid or os.getpid(), now)
 
 
 class Lock:
@@ -156,7 +156,7 @@ def take(transport: Transport, host: str, who: Owner, holder: int, *, ssh: bool,
         answer = _first_line(link)
         if answer != "ok":
             raise _refusal(answer, link, Where(host=host))
-        _write_record(transport.record, holder, who)
+        _write_record(transport.record, holder, who, transport.carrier())
         undo.pop_all()
     return Lock(transport, link)
 
@@ -183,6 +183,7 @@ class Record:
     pid: int
     started: int
     owner: Owner
+    carrier: int  # see Transport.carrier: what connects anew without the lock is another one
 
     @property
     def alive(self) -> bool:
@@ -199,13 +200,14 @@ def read_record(path: str) -> Record | None:
     """The record at that path, or None."""
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
-        return Record(data["pid"], data["started"], Owner(**data["owner"]))
+        return Record(data["pid"], data["started"], Owner(**data["owner"]), data["carrier"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _write_record(path: str, pid: int, who: Owner) -> None:
-    text = json.dumps({"pid": pid, "started": start_time(pid), "owner": asdict(who)})
+def _write_record(path: str, pid: int, who: Owner, carrier: int) -> None:
+    record = Record(pid, start_time(pid), who, carrier)
+    text = json.dumps(asdict(record))
     new = Path(f"{path}.new")
     new.write_text(text, encoding="utf-8")
     new.replace(path)

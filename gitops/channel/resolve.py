@@ -40,6 +40,10 @@ def settings_for(values: Mapping[str, Any], become: bool) -> Settings:
     Raises:
         PermanentError: a way to become root that is not sudo.
     """
+    if become and any(key in values for key in ("ansible_become_password", "ansible_become_pass")):
+        raise PermanentError(
+            "a password for sudo is not supported", hint="allow the user sudo without a password (NOPASSWD)"
+        )
     method = str(values.get("ansible_become_method", "sudo"))
     user = str(values.get("ansible_become_user", "root"))
     if become and (method.rpartition(".")[2] != "sudo" or user != "root"):

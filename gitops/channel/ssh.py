@@ -120,12 +120,15 @@ class SshTransport:
 
     def standing(self) -> bool:
         """Whether the master answers."""
+        return self.carrier() != 0
+
+    def carrier(self) -> int:
+        """The master's process id, or 0."""
         try:
             with Control(self._control_path, ANSWER_S) as control:
-                control.pid()
+                return control.pid()
         except GitopsError:
-            return False
-        return True
+            return 0
 
     def run(self, command: str, stdin: bytes, timeout_s: float) -> Completed:
         """Runs a command line of the user's shell through the master."""
@@ -284,7 +287,7 @@ def plugin(name: str, variables: Mapping[str, Any], folder: Path) -> Any:
 
     play = PlayContext()
     play.remote_addr = str(variables.get("ansible_host", name))
-    kind = str(variables.get("ansible_connection", "ssh"))
+    kind = str(variables.get("ansible_connection", "ssh")).replace("smart", "ssh")
     connection = connection_loader.get(kind, play)
     if connection is None:
         raise PermanentError(f"Ansible has no connection plugin {kind!r}", where=Where(host=name))

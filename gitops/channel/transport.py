@@ -47,6 +47,10 @@ class Transport(Protocol):
         """Whether the connection stands; asks nobody but this machine."""
         ...
 
+    def carrier(self) -> int:
+        """The process that carries it: another one later is another connection. 0 where there is none."""
+        ...
+
     def run(self, command: str, stdin: bytes, timeout_s: float) -> Completed:
         """Runs a command line of the user's shell."""
         ...

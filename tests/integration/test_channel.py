@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.controllers import Machine, machine, opened
+from support.controllers import Machine, engine_socket_from_outside, machine, opened
 from support.labs import Lab
 
 from gitops.channel import Channel
@@ -216,7 +215,8 @@ def test_without_the_right_and_without_sudo_the_error_says_what_to_do(lab: Lab) 
 
 def test_a_local_connection_needs_no_ssh(lab: Lab) -> None:
     here = Machine(
-        "here", (("ansible_connection", "local"), ("gitops_engine_socket", _socket_from_outside(lab)))
+        "here",
+        (("ansible_connection", "local"), ("gitops_engine_socket", engine_socket_from_outside(lab, "h1"))),
     )
     with opened(here) as channels:
         assert isinstance(channels["here"].engine().containers(), list)
@@ -224,11 +224,12 @@ def test_a_local_connection_needs_no_ssh(lab: Lab) -> None:
         assert channels["here"].ask("echo y").stdout == b"y\n"
 
 
-def _socket_from_outside(lab: Lab) -> str:
-    """The engine's socket of h1, through the root folder of its first process."""
-    starter = json.loads((lab.folder / "lab.json").read_text())["hosts"]["h1"]["pid"]
-    children = Path(f"/proc/{starter}/task/{starter}/children").read_text().split()
-    return f"/proc/{children[0] if children else starter}/root/run/docker.sock"
+def test_a_user_without_sudo_is_told_at_once(lab: Lab) -> None:
+    with (
+        opened(machine(lab, "h1", ansible_become=True)) as channels,
+        pytest.raises(HostSetupError, match="deploy may not use sudo"),
+    ):
+        channels["h1"].run("true")
 
 
 def test_other_connections_are_refused() -> None:

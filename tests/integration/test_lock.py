@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.controllers import Machine, controller, machine, opened
+from support.controllers import Machine, controller, machine, opened, this_machine
 from support.labs import Lab
 
 from gitops.channel.failures import LockHeldError, LockLostError
@@ -126,16 +126,13 @@ def test_two_names_of_one_host_share_its_lock(lab: Lab) -> None:
         assert second.lost()
 
 
-def test_a_lock_on_this_machine_ends_with_its_owner(lab: Lab) -> None:
-    assert lab
-    here = Machine("here", (("ansible_connection", "local"),))
-    with opened(here) as channels, controller(here) as other:
+def test_a_lock_on_this_machine_ends_with_its_owner() -> None:
+    with this_machine() as here, opened(here) as channels, controller(here) as other:
         assert other.said == "locked"
         with pytest.raises(LockHeldError, match="another controller"):
             channels["here"].lock("me")
         other.end()
         _until(lambda: _taken(channels["here"])).release()
-    Path("/var/lib/gitops/lock").unlink()
 
 
 def test_a_lock_for_a_playbook_lasts_as_long_as_it(lab: Lab) -> None:

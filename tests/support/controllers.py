@@ -6,6 +6,7 @@ does what each line of its input asks.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
 import sys
@@ -41,6 +42,13 @@ def machine(lab: Lab, name: str, **changes: Any) -> Machine:
         **changes,
     }
     return Machine(name, tuple(sorted(variables.items())))
+
+
+def engine_socket_from_outside(lab: Lab, host: str) -> str:
+    """The engine's socket of a host, through the root folder of its first process."""
+    starter = json.loads((lab.folder / "lab.json").read_text())["hosts"][host]["pid"]
+    children = Path(f"/proc/{starter}/task/{starter}/children").read_text().split()
+    return f"/proc/{children[0] if children else starter}/root/run/docker.sock"
 
 
 @contextmanager
@@ -91,6 +99,18 @@ class Controller:
         self.process.kill()
         self.process.communicate()
         end_folder(self.folder)
+
+
+@contextmanager
+def this_machine(**variables: Any) -> Iterator[Machine]:
+    """The machine of the tests as a host of its own: one test at a time, for it has one lock."""
+    with Path(tempfile.gettempdir(), "gitops-tests-local.lock").open("w", encoding="utf-8") as mutex:
+        fcntl.flock(mutex, fcntl.LOCK_EX)
+        lock = Path("/var/lib/gitops/lock")
+        before = lock.exists()
+        yield Machine("here", (("ansible_connection", "local"), *sorted(variables.items())))
+        if not before:
+            lock.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -83,10 +83,10 @@ def test_a_changed_key_is_not_called_an_unknown_one() -> None:
 
 def test_a_record_is_ours_for_the_holder_and_its_descendants(tmp_path: Path) -> None:
     path = str(tmp_path / "x.lock")
-    _write_record(path, os.getppid(), OWNER)
+    _write_record(path, os.getppid(), OWNER, 7)
     record = read_record(path)
     assert record is not None
-    assert record.owner == OWNER
+    assert (record.owner, record.carrier) == (OWNER, 7)
     assert record.alive
     assert record.ours
 
@@ -94,7 +94,7 @@ def test_a_record_is_ours_for_the_holder_and_its_descendants(tmp_path: Path) -> 
 def test_a_record_of_another_process_is_not_ours(tmp_path: Path) -> None:
     other = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
     path = str(tmp_path / "x.lock")
-    _write_record(path, other.pid, OWNER)
+    _write_record(path, other.pid, OWNER, 7)
     record = read_record(path)
     assert record is not None
     assert record.alive
