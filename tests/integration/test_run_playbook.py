@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gitops.channel.processes import alive
+from gitops.channel.processes import alive, start_time
 from gitops.execute import runner
 from gitops.execute.events import Event
 from gitops.execute.processes import find
@@ -86,7 +86,7 @@ def test_a_time_limit_ends_everything_that_belongs_to_the_run(
     assert done.failure is not None
     assert done.failure.kind == "timeout"
     assert find(folder) == []
-    assert not any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids.read_text().split())
+    assert [start_time(int(pid)) for pid in pids.read_text().split()] == [0]
 
 
 def test_nothing_of_the_controllers_environment_reaches_the_run(
@@ -121,10 +121,10 @@ runner.run(files, Path({str(folder)!r}), on_event=print, on_start=note, timeout_
     finally:
         os.kill(controller.pid, signal.SIGKILL)
         controller.wait()
-    pgid, start_time = map(int, (tmp_path / "pgid").read_text().split())
-    assert alive(pgid, start_time)
-    run = Run(pgid, start_time, folder)
+    pgid, began = map(int, (tmp_path / "pgid").read_text().split())
+    assert alive(pgid, began)
+    run = Run(pgid, began, folder)
     runner.reap(run)
     assert find(folder) == []
-    assert not alive(pgid, start_time)
+    assert not alive(pgid, began)
     runner.reap(run)
