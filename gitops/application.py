@@ -10,7 +10,7 @@ from gitops import desired
 from gitops.config import AppSettings
 from gitops.connections import Connections
 from gitops.desired import inventory
-from gitops.errors import PermanentError
+from gitops.errors import PermanentError, TransientError
 from gitops.model.fleet import Fleet
 from gitops.model.stack import Stack
 from gitops.source.git import Clone
@@ -64,6 +64,7 @@ class Application:
 
         Raises:
             InvalidInputError: with everything that is wrong in its files.
+            TransientError: an inventory outside the repo is wrong.
         """
         key = (commit, self._inventory_signature())
         if key not in self._read:
@@ -75,9 +76,10 @@ class Application:
     def _stack(self, commit: str) -> Stack:
         source = self.settings.source
         return desired.load(
-            self.clone.tree(commit, source.path),
+            self.clone.tree(commit),
             app=self.name,
             commit=commit,
+            path=source.path,
             overlays=self.settings.overlays,
             env=self.settings.env,
             profiles=self.settings.profiles,
@@ -91,7 +93,10 @@ class Application:
             PermanentError: it is not there.
         """
         if not self.settings.inventory_in_repo:
-            return inventory.load(Path(self.settings.inventory), trusted=True)
+            try:
+                return inventory.load(Path(self.settings.inventory), trusted=True)
+            except PermanentError as problem:  # not the commit's fault: the next pass tries again
+                raise TransientError(str(problem)) from problem
         tree = self.clone.tree(commit)
         if not tree.exists(self.settings.inventory):
             raise PermanentError(

@@ -99,8 +99,17 @@ def roll_out(
     except GitopsError as failure:
         log.info("%s: %s failed: %s", app.name, desired.stack.commit[:12], failure)
         app.store.quarantine(app.name, desired.stack.commit, str(failure))
+        if _pauses(desired, failure):
+            return journal.move("failed", f"{failure}\nleft as it is: update_config.failure_action is pause")
         return go_back(app, desired, previous, channels, journal, str(failure))
     return journal.move("succeeded")
+
+
+def _pauses(desired: Desired, failure: GitopsError) -> bool:
+    """Whether the service that failed asks to be left as it is."""
+    name = failure.failure.service if isinstance(failure, RolloutError) else ""
+    service = desired.stack.service(name)
+    return service is not None and service.update.failure_action == "pause"
 
 
 def go_back(

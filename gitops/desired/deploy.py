@@ -29,8 +29,8 @@ class Deploy:
     pids: int = 0
 
 
-def parse_deploy(service: Fields) -> Deploy:
-    """Reads `deploy`, `scale` and `restart`."""
+def parse_deploy(service: Fields, default: Order) -> Deploy:
+    """Reads `deploy`, `scale` and `restart`; `default` is the order where `update_config` states none."""
     deploy = service.child("deploy", "deploy")
     mode: Mode = "replicated"
     replicas: int | None = None
@@ -54,7 +54,7 @@ def parse_deploy(service: Fields) -> Deploy:
     return Deploy(
         mode,
         1 if replicas is None or mode == "global" else replicas,
-        _update(update) if update else UpdateConfig(),
+        _update(update, default) if update else UpdateConfig(order=default),
         _restart(service, deploy),
         cpus,
         memory,
@@ -77,15 +77,17 @@ def _limits(limits: Fields) -> tuple[float, int, int]:
     return cpus, memory, limits.integer("pids") or 0
 
 
-def _update(fields: Fields) -> UpdateConfig:
-    default = UpdateConfig()
+def _update(fields: Fields, order: Order) -> UpdateConfig:
+    default = UpdateConfig(order=order)
     parallelism = fields.integer("parallelism")
     monitor = fields.seconds("monitor")
-    order = fields.choice("order", ("start-first", "stop-first")) or default.order
+    given = fields.choice("order", ("start-first", "stop-first")) or default.order
     action = fields.choice("failure_action", ("rollback", "pause", "continue")) or default.failure_action
+    if action == "continue":
+        fields.wrong("failure_action", "`continue` is not supported yet", "`rollback` or `pause`")
     return UpdateConfig(
         default.parallelism if parallelism is None else parallelism,
-        cast("Order", order),
+        cast("Order", given),
         default.monitor_s if monitor is None else monitor,
         cast("FailureAction", action),
     )

@@ -15,7 +15,7 @@ from gitops.desired.ports import parse_expose, parse_ingress, parse_ports
 from gitops.desired.problems import Problems, quoted
 from gitops.desired.yaml import Node
 from gitops.errors import Where
-from gitops.model.stack import ContainerSpec, Logging, Service, Ulimit
+from gitops.model.stack import ContainerSpec, Logging, Mount, Service, Ulimit
 
 SERVICE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_.-]{0,61}[a-z0-9])?")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
@@ -59,7 +59,8 @@ def parse_service(
             node.place,
             "lower-case letters, digits, `-`, `_` and `.`, at most 63, a letter or digit at both ends",
         )
-    deploy = parse_deploy(fields)
+    mounts = parse_mounts(fields, volumes)
+    deploy = parse_deploy(fields, "stop-first" if _writes_volume(mounts) else "start-first")
     ports = parse_ports(fields)
     expose = parse_expose(fields)
     known = tuple(sorted({*expose, *(entry.target for entry in ports.publish)}))
@@ -73,7 +74,7 @@ def parse_service(
         command=_command(fields, "command"),
         entrypoint=_command(fields, "entrypoint"),
         environment=environment.of(fields),
-        mounts=parse_mounts(fields, volumes),
+        mounts=mounts,
         healthcheck=parse_healthcheck(fields),
         restart=deploy.restart,
         stop_grace_period_s=10.0 if grace is None else grace,
@@ -113,6 +114,11 @@ def parse_service(
     return Parsed(
         service, node, fields.strings("profiles", _NAME, "a profile name"), depends_on, _networks(fields)
     )
+
+
+def _writes_volume(mounts: tuple[Mount, ...]) -> bool:
+    """Two containers that write one named volume at once, as two databases would, destroy it."""
+    return any(mount.kind == "volume" and not mount.read_only for mount in mounts)
 
 
 def _command(fields: Fields, key: str) -> tuple[str, ...] | None:
