@@ -18,11 +18,13 @@ import pytest
 from support.labs import Lab, running_lab
 
 from gitops.channel import Channel, close_channels, open_channels
+from gitops.checkup.bootstrap import inventories_of
 from gitops.checkup.doctor import examine
 from gitops.desired import inventory
 from gitops.logs import container_logs
 from gitops.model.observed import Container
 from gitops.observe.hosts import observe
+from gitops.scaffold import write_application
 
 pytestmark = pytest.mark.lab
 
@@ -197,6 +199,56 @@ def test_doctor_without_a_configuration_says_so(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "FAIL  configuration" in done.stdout
     assert done.stderr == ""
+
+
+@pytest.fixture
+def hello(tmp_path: Path) -> Path:
+    """A repository with what `gitops init` writes, and a store of its own."""
+    folder = tmp_path / "hello"
+    write_application(folder)
+    settings = folder / "gitops.yaml"
+    settings.write_text(f"store: sqlite:///{tmp_path}/state/gitops.db\n" + settings.read_text())
+    commit(folder)
+    return folder
+
+
+def commit(folder: Path) -> None:
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@example.test")
+    for words in (("init", "-q", "-b", "main"), ("add", "--all"), (*identity, "commit", "-q", "-m", "files")):
+        subprocess.run(["git", *words], check=True, cwd=folder, timeout=60)
+
+
+def test_bootstrap_gets_an_inventory_of_the_repository_as_plain_text(hello: Path, tmp_path: Path) -> None:
+    hosts = hello / "inventory" / "hosts.yml"
+    hosts.write_text(
+        hosts.read_text() + '    gitops_note: "{{ ansible_user }} of {{ inventory_hostname }}"\n'
+    )
+    commit(hello)
+    (copy,) = inventories_of(hello / "gitops.yaml")
+    assert copy == tmp_path / "state" / "inventories" / "hello" / "inventory"
+    assert (
+        'gitops_note: !unsafe "deploy of h1.example.com"'
+        in (copy / "host_vars" / "h1.example.com.yml").read_text()
+    )
+    assert inventory.load(copy, trusted=True) == inventory.load(hello / "inventory", trusted=False)
+
+
+def test_bootstrap_refuses_an_inventory_of_the_repository_that_would_run_something_here(hello: Path) -> None:
+    hosts = hello / "inventory" / "hosts.yml"
+    proof = hello / "proof"
+    hosts.write_text(hosts.read_text() + f"    gitops_note: \"{{{{ lookup('pipe', 'touch {proof}') }}}}\"\n")
+    commit(hello)
+    done = gitops("bootstrap", "--check", folder=hello)
+    assert done.returncode == 1
+    assert "a template may only name a variable" in done.stderr
+    assert not proof.exists()
+
+
+def test_bootstrap_that_does_not_reach_a_host_fails(tmp_path: Path) -> None:
+    (tmp_path / "hosts").write_text("[container_hosts]\nnobody ansible_host=127.0.0.1 ansible_port=2\n")
+    done = gitops("bootstrap", "--inventory", "hosts", "--check", folder=tmp_path)
+    assert done.returncode == 1
+    assert "unreachable=1" in done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -49,6 +49,39 @@ def test_a_failure_is_told_in_full_with_the_last_log_lines() -> None:
     ]
 
 
+def test_hosts_of_which_the_same_is_told_share_a_line() -> None:
+    assert told(
+        Event(AT, "ok", "nothing to do", host="h1"),
+        Event(AT, "ok", "nothing to do", host="h2"),
+        Event(AT, "changed", "nothing to do", host="h3"),
+        Event(AT, "changed", "pulled", host="h3"),
+        Event(AT, "started", "", task="next"),
+        Event(AT, "changed", "pulled", host="h4"),
+    ) == [
+        "   1.0s   = h1, h2: nothing to do",
+        "   2.0s   + h3: nothing to do",
+        "   3.0s   + h3: pulled",
+        "   4.0s   + h4: pulled",
+    ]
+
+
+def test_the_reason_is_told_in_full_once() -> None:
+    reason = "web on h1: exited\n  | out of luck"
+    assert told(
+        Event(AT, "state", f"rolling-back: {reason}"), Event(AT, "state", f"rolled-back: {reason}")
+    ) == [
+        "   1.0s shop: rolling-back: web on h1: exited",
+        "            | out of luck",
+        "   2.0s shop: rolled-back: web on h1: exited",
+    ]
+    failed = Event(AT, "failed", "h1: exited\n    out of luck", host="h1")
+    assert told(failed, Event(AT, "state", f"rolling-back: {reason}")) == [
+        "   1.0s   x h1: exited",
+        "                  out of luck",
+        "   2.0s shop: rolling-back: web on h1: exited",
+    ]
+
+
 def test_long_lines_are_not_wrapped_when_nobody_sees_a_terminal() -> None:
     lines = told(Event(AT, "changed", "x" * 200, host="h1"))
     assert len(lines) == 1
