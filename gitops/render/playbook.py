@@ -97,7 +97,7 @@ def plays(plan: Plan) -> tuple[Play, ...]:
     balancers = tuple(host.name for host in plan.fleet.load_balancers)
     files = list(switches(plan))
     watched: set[str] = set()
-    found = [_prepare(plan)]
+    found = [_prepare(plan), _pull(plan)]
     for phase in plan.phases:
         switch = files.pop(0) if phase.backends is not None else None
         if isinstance(phase, StartPhase):
@@ -122,16 +122,18 @@ def plays(plan: Plan) -> tuple[Play, ...]:
 
 
 def _prepare(plan: Plan) -> Play:
-    tasks = [Task("Take the lock of the host", "gitops_lock")]
-    if plan.pulls:
-        pulls = [{"host": pull.host, "image": pull.image} for pull in plan.pulls]
-        tasks.append(
-            Task("Pull the images before the first container is touched", "gitops_image", {"pulls": pulls})
-        )
-    return Play("Prepare the hosts", tuple(host.name for host in plan.fleet.hosts), tuple(tasks))
+    hosts = tuple(host.name for host in plan.fleet.hosts)
+    return Play("Prepare the hosts", hosts, (Task("Take the lock of the host", "gitops_lock"),))
+
+
+def _pull(plan: Plan) -> Play:
+    pulls = [{"host": pull.host, "image": pull.image} for pull in plan.pulls]
+    task = Task("Pull the images before the first container is touched", "gitops_image", {"pulls": pulls})
+    return Play("Prepare the images", tuple(sorted({pull.host for pull in plan.pulls})), (task,))
 
 
 def _start(plan: Plan, phase: StartPhase) -> Play:
+    services = {service.name: service for service in plan.stack.services}
     rows = [
         {
             "host": start.host,
@@ -139,18 +141,19 @@ def _start(plan: Plan, phase: StartPhase) -> Play:
             "spec": f"services/{start.service}.json",
             "slot": start.slot,
             "ports": [list(pair) for pair in start.ports],
+            "monitor_s": services[start.service].update.monitor_s,
         }
         for start in phase.starts
     ]
-    reasons = dict.fromkeys(start.reason for start in phase.starts)
+    reasons = _listed(dict.fromkeys(start.reason for start in phase.starts))
     names = _listed(f"{start.service}.{start.slot} on {start.host}" for start in phase.starts)
-    tasks = (
-        Task(
-            f"Start {names}: {_listed(reasons)}", "gitops_container", {"state": "started", "containers": rows}
-        ),
-        Task("Wait until healthy", "gitops_healthy", {"containers": _watched(plan, phase.starts)}),
+    # One task, not two: starting it and waiting for it go over the same connection, and a task costs time.
+    task = Task(
+        f"Start {names}, wait until healthy: {reasons}",
+        "gitops_container",
+        {"state": "healthy", "containers": rows},
     )
-    return Play(f"Batch {phase.batch}: start {_services(phase.starts)}", _hosts(phase.starts), tasks)
+    return Play(f"Batch {phase.batch}: start {_services(phase.starts)}", _hosts(phase.starts), (task,))
 
 
 def _retire(plan: Plan, phase: RetirePhase, switch: Switch | None, balancers: tuple[str, ...]) -> list[Play]:

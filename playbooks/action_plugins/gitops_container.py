@@ -12,17 +12,23 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from gitops.tasks import STOP, container
 from gitops.tasks.action import Task
-from gitops.tasks.outcome import Outcome, TaskError
+from gitops.tasks.health import wait_healthy
+from gitops.tasks.outcome import Outcome, TaskError, side_by_side
 
 
 class ActionModule(Task):
-    """`state: started` (create and start unless there) or `absent` (stop and remove)."""
+    """`state: healthy` (create and start unless there, then wait) or `absent` (stop and remove)."""
 
     def act(self, args: Mapping[str, Any]) -> Outcome:
-        """See gitops.tasks.container."""
+        """See gitops.tasks.container and gitops.tasks.health."""
         rows = self.rows()
         if args["state"] == "absent":
             return container.remove(self.channel.engine(), rows, check=self.check)
         if (self.folder / STOP).exists():
             raise TaskError("stopped before this batch, as asked", "stopped")
-        return container.start(self.channel.engine(), self.folder, rows, check=self.check)
+        engine = self.channel.engine()
+        started = container.start(engine, self.folder, rows, check=self.check)
+        if self.check:
+            return started
+        healthy = side_by_side(lambda row: wait_healthy(engine, row), rows)
+        return Outcome(started.changed, f"{started.message}; {healthy.message}")

@@ -34,7 +34,7 @@ def test_every_start_is_watched_and_every_container_handled_once(case: str) -> N
                     row["name"]
                 )
     starts = sorted(start.container for start in plan.starts)
-    assert sorted(rows.get("gitops_container started", [])) == starts
+    assert sorted(rows.get("gitops_container healthy", [])) == starts
     assert sorted(rows.get("gitops_watch", [])) == starts
     assert sorted(rows.get("gitops_container absent", [])) == sorted(r.container for r in plan.retires)
 
@@ -64,6 +64,7 @@ def test_an_edge_that_alone_differs_is_brought_up_to_date() -> None:
     plan = replace(update(), phases=(), edge_changes=True)
     assert [play.name for play in plays(plan)] == [
         "Prepare the hosts",
+        "Prepare the images",
         "Bring the edge up to date",
         "Record the release",
     ]
