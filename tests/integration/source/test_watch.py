@@ -129,6 +129,24 @@ def test_a_repository_may_come_after_the_watch_and_come_again(
         calls.settle()
 
 
+def test_a_repository_that_is_swapped_for_another_is_followed(
+    tmp_path: Path, watch: Callable[[Path], Calls]
+) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    first, second = Origin(tmp_path / "one"), Origin(tmp_path / "two")
+    first.commit({"a": "1"})
+    second.commit({"a": "1"})
+    calls = watch(first.bare)
+    first.bare.rename(tmp_path / "aside")
+    second.bare.rename(first.bare)
+    calls.reach(1)
+    calls.settle()
+    before = calls.count
+    second.git("update-ref", "refs/heads/next", "main", at=first.bare)
+    calls.reach(before + 1)
+
+
 def test_a_file_is_followed_through_every_way_to_write_it(
     tmp_path: Path, watch: Callable[[Path], Calls]
 ) -> None:
