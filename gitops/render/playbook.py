@@ -127,7 +127,14 @@ def _prepare(plan: Plan) -> Play:
 
 
 def _pull(plan: Plan) -> Play:
-    pulls = [{"host": pull.host, "image": pull.image} for pull in plan.pulls]
+    images = {service.name: service.container.image for service in plan.stack.services}
+    users: dict[tuple[str, str], str] = {}
+    for start in plan.starts:
+        users.setdefault((start.host, images[start.service]), start.service)
+    pulls = [
+        {"host": pull.host, "image": pull.image, "service": users.get((pull.host, pull.image), "")}
+        for pull in plan.pulls
+    ]
     task = Task("Pull the images before the first container is touched", "gitops_image", {"pulls": pulls})
     return Play("Prepare the images", tuple(sorted({pull.host for pull in plan.pulls})), (task,))
 
@@ -157,13 +164,18 @@ def _start(plan: Plan, phase: StartPhase) -> Play:
 
 
 def _retire(plan: Plan, phase: RetirePhase, switch: Switch | None, balancers: tuple[str, ...]) -> list[Play]:
-    starts = {start.container: start for start in plan.starts}
-    successors = [starts[retire.successor] for retire in phase.retires if retire.successor in starts]
+    successors = [retire for retire in phase.retires if retire.successor]
     title = f"Batch {phase.batch}"
     found = []
     if successors:
-        task = Task("Stand the monitor window", "gitops_watch", {"containers": _watched(plan, successors)})
-        found.append(Play(f"{title}: watch {_services(successors)}", _hosts(successors), (task,)))
+        monitor = {service.name: service.update.monitor_s for service in plan.stack.services}
+        rows = [
+            {"host": r.successor_host, "name": r.successor, "monitor_s": monitor[r.service]}
+            for r in successors
+        ]
+        task = Task("Stand the monitor window", "gitops_watch", {"containers": rows})
+        hosts = tuple(sorted({retire.successor_host for retire in successors}))
+        found.append(Play(f"{title}: watch {_services(successors)}", hosts, (task,)))
     if switch and balancers:
         drained = [retire for retire in phase.retires if retire.served]
         task = _edge(plan.app, f"Drain {_services(drained)}", switch)

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gitops.channel.engine import Engine
 from gitops.channel.failures import EngineError
 from gitops.tasks.outcome import Outcome, TaskError, combined
 
 
-def pull(engine: Engine, references: Sequence[str], *, check: bool = False) -> Outcome:
+def pull(engine: Engine, rows: Sequence[Mapping[str, str]], *, check: bool = False) -> Outcome:
     """Pulls each image unless it is there, one after the other: the line to the registry is shared.
+
+    Args:
+        engine: of the host.
+        rows: each an `image` and the first `service` that needs it.
+        check: only say what would be pulled.
 
     Raises:
         TaskError: kind `pull`: not in the registry, no answer, or made for another kind of machine.
     """
-    machine = engine.version()["Arch"] if references else ""
-    return combined([_pull(engine, reference, machine, check=check) for reference in references])
+    machine = engine.version()["Arch"] if rows else ""
+    return combined([_pull(engine, row["image"], row["service"], machine, check=check) for row in rows])
 
 
-def _pull(engine: Engine, reference: str, machine: str, *, check: bool) -> Outcome:
+def _pull(engine: Engine, reference: str, service: str, machine: str, *, check: bool) -> Outcome:
     there = engine.image(reference)
     if there is None and check:
         return Outcome(changed=True, message=f"{reference} would be pulled")
@@ -32,10 +37,12 @@ def _pull(engine: Engine, reference: str, machine: str, *, check: bool) -> Outco
             message = (
                 error.message if reference in error.message else f"cannot pull {reference}: {error.message}"
             )
-            raise TaskError(message, "pull") from error
+            raise TaskError(message, "pull", service=service) from error
     if there is None:
-        raise TaskError(f"cannot pull {reference}: the engine says that it has, and does not know it", "pull")
+        message = f"cannot pull {reference}: the engine says that it has, and does not know it"
+        raise TaskError(message, "pull", service=service)
     made_for = there.get("Architecture") or machine
     if made_for != machine:
-        raise TaskError(f"{reference} is made for {made_for}, the host is {machine}", "pull")
+        message = f"{reference} is made for {made_for}, the host is {machine}"
+        raise TaskError(message, "pull", service=service)
     return Outcome(pulled, f"{reference} {'pulled' if pulled else 'is there'}")

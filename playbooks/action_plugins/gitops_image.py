@@ -20,7 +20,7 @@ class ActionModule(Task):
 
     def act(self, args: Mapping[str, Any]) -> Outcome:  # noqa: ARG002 - rows() reads them
         """See gitops.tasks.image."""
-        wanted = [row["image"] for row in self.rows("pulls")]
+        wanted = self.rows("pulls")
         if not wanted:
             return Outcome(changed=False, message="no image needed")
         return image.pull(self.channel.engine(), wanted, check=self.check)

@@ -1,4 +1,4 @@
-"""The exit: what an installed wheel renders, stock ansible-playbook deploys, with nothing of ours beside it."""
+"""The exit: what a wheel of ours renders is deployed by stock ansible-playbook, with nothing else of ours."""
 
 from __future__ import annotations
 

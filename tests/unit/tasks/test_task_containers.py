@@ -160,7 +160,7 @@ def test_removing_stops_first_and_twice_is_once(engine: Any, folder: Path) -> No
 
 def test_check_mode_says_and_does_nothing(engine: Any, folder: Path) -> None:
     assert container.start(engine, folder, [ROW], check=True).changed
-    assert image.pull(engine, ["web:1"], check=True).changed
+    assert image.pull(engine, [{"image": "web:1", "service": "web"}], check=True).changed
     container.start(engine, folder, [ROW])
     engine.calls.clear()
     assert container.remove(engine, [{"name": ROW["name"], "grace_s": 7}], check=True).changed
@@ -168,8 +168,8 @@ def test_check_mode_says_and_does_nothing(engine: Any, folder: Path) -> None:
 
 
 def test_an_image_is_pulled_once(engine: Any) -> None:
-    assert image.pull(engine, ["web:1"]).changed
-    assert not image.pull(engine, ["web:1"]).changed
+    assert image.pull(engine, [{"image": "web:1", "service": "web"}]).changed
+    assert not image.pull(engine, [{"image": "web:1", "service": "web"}]).changed
 
 
 @pytest.mark.parametrize(
@@ -183,8 +183,8 @@ def test_an_image_that_cannot_run_here_is_found_before_any_container(
     engine: Any, reference: str, words: str
 ) -> None:
     with pytest.raises(TaskError, match=words) as failure:
-        image.pull(engine, [reference])
-    assert failure.value.kind == "pull"
+        image.pull(engine, [{"image": reference, "service": "web"}])
+    assert (failure.value.kind, failure.value.service) == ("pull", "web")
 
 
 def test_several_containers_of_a_host_are_one_outcome_and_one_failure() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,7 +33,9 @@ def state(**fields: Any) -> dict[str, Any]:
 class ScriptedEngine:
     """Answers with the given states, the last one again and again; probes fail until none is left."""
 
-    def __init__(self, *states: dict[str, Any] | None, failing_probes: int = 0, podman: bool = False) -> None:
+    def __init__(
+        self, *states: dict[str, Any] | None, failing_probes: float = 0, podman: bool = False
+    ) -> None:
         self.states = list(states)
         self.failing_probes = failing_probes
         self.podman = podman
@@ -107,7 +110,7 @@ def test_the_time_limit_is_the_engines_own_and_never_too_short() -> None:
 
 
 def test_never_healthy_says_what_the_check_said() -> None:
-    engine = ScriptedEngine(state(), failing_probes=1000)
+    engine = ScriptedEngine(state(), failing_probes=math.inf)
     with pytest.raises(TaskError, match=r"web\.2 never became healthy: not yet") as failure:
         watch(engine).healthy(monitor_s=1, limit_s=0.01)
     assert failure.value.data("h1") == {
@@ -142,7 +145,7 @@ def test_never_healthy_says_what_the_check_said() -> None:
 def test_it_ends_at_once_when_the_container_does(then: dict[str, Any] | None, kind: str, words: str) -> None:
     for wait in (lambda w: w.healthy(monitor_s=60), lambda w: w.stand(60)):
         with pytest.raises(TaskError, match=words) as failure:
-            wait(watch(ScriptedEngine(state(), then, failing_probes=1000)))
+            wait(watch(ScriptedEngine(state(), then, failing_probes=math.inf)))
         assert failure.value.kind == kind
 
 
