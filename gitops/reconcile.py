@@ -94,7 +94,7 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
     with app.connections.locked(channels), _recorded(app, commit, good, request, report) as journal:
         deployment = roll_out(app, desired, previous, channels, journal, request.stopping)
         if deployment.outcome == "succeeded":
-            app.clone.keep(commit, f"good/{app.name}")
+            app.clone.keep(commit, f"good/{commit}")
         return Result(deployment.outcome, commit, deployment.reason, deployment)
 
 
@@ -156,7 +156,7 @@ def _in_sync(app: Application, commit: str, good: str | None, request: Request, 
         journal.move("planning")
         journal.move("verifying")
         deployment = journal.move("succeeded")
-    app.clone.keep(commit, f"good/{app.name}")
+    app.clone.keep(commit, f"good/{commit}")
     return Result("nothing", commit, "in sync", deployment)
 
 
