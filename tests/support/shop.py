@@ -194,17 +194,17 @@ class Shop:
         return log.read_text() if log.exists() else ""
 
     def containers(self) -> dict[str, str]:
-        """Every container of the application by name, with id, state and image, as the engines say."""
+        """Every container of the application by name, with id, `Up` or not, and image, as the engines say."""
         found = {}
         for host in self.lab.data["hosts"]:
             listed = self.lab.on(
                 host["name"], host["engine"], "ps", "-a", "--no-trunc",
                 "--filter", f"label=gitops.app={self.name}",
-                "--format", "{{.Names}} {{.ID}} {{.State}} {{.Image}}",
+                "--format", "{{.Names}} {{.ID}} {{.Image}} {{.Status}}",
             )  # fmt: skip
             for line in listed.splitlines():
-                name, rest = line.split(" ", 1)
-                found[f"{host['name']}/{name}"] = rest
+                name, identity, image, up, *_ = line.split()
+                found[f"{host['name']}/{name}"] = f"{identity} {up} {image}"
         return found
 
     def haproxy_cfg(self, edge: str = "e1") -> str:
