@@ -48,17 +48,23 @@ Wait = Annotated[
 ]
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
 @cli.callback()
 def options(
     context: typer.Context,
     config: Config = None,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_version)
+    ] = False,
 ) -> None:
     """Options of every command."""
+    del version  # its callback has done it
     context.obj = config
-    if version:
-        typer.echo(__version__)
-        raise typer.Exit
 
 
 def main() -> None:
