@@ -57,10 +57,10 @@ def deployment(plan: Plan, *, deployment_id: str) -> dict[str, bytes]:
         if service.name in started:
             files[f"services/{service.name}.json"] = service_file(plan.stack, service)
     edge = switches(plan)
-    for switch in edge:
+    for file, backends in edge.items():
         # The last one is what a plan compares the edge with: the desired state alone.
-        previous = None if switch is edge[-1] else plan.previous
-        files[switch.file] = fragment(plan.stack, previous, switch.backends).encode()
+        previous = None if file == max(edge) else plan.previous
+        files[file] = fragment(plan.stack, previous, backends).encode()
     return dict(sorted(files.items()))
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from gitops.errors import PermanentError
-from gitops.model.plan import Backend, Plan, Retire, RetirePhase, Start, StartPhase
+from gitops.model.plan import Backend, Plan, Retire, Start
 from gitops.render.environment import environment
+from gitops.render.stages import Stage, stages
 
 SWITCH_WAIT_S = 10.0
 """How long HAProxy may take until its own check calls a new server up."""
@@ -60,25 +61,10 @@ class Play:
         return _json(self.hosts)
 
 
-@dataclass(frozen=True)
-class Switch:
-    """What the edge serves after one phase."""
-
-    file: str  # relative path in the run folder
-    backends: tuple[Backend, ...]
-
-
-def switches(plan: Plan) -> tuple[Switch, ...]:
-    """The application's fragment after each change of it; the last is the final one.
-
-    Empty where the plan leaves the edge alone.
-    """
-    wanted = [phase.backends for phase in plan.phases if phase.backends is not None]
-    if not wanted and not plan.edge_changes:
-        return ()
-    if not wanted or wanted[-1] != plan.backends:
-        wanted.append(plan.backends)
-    return tuple(Switch(f"haproxy/{number:02d}.cfg", backends) for number, backends in enumerate(wanted, 1))
+def switches(plan: Plan) -> dict[str, tuple[Backend, ...]]:
+    """What the edge serves after each change of it, by the file that says so; the last is the final state."""
+    wanted = [stage.backends for stage in stages(plan) if stage.backends is not None]
+    return {f"haproxy/{number:02d}.cfg": backends for number, backends in enumerate(wanted, 1)}
 
 
 def playbook(plan: Plan) -> bytes:
@@ -94,133 +80,100 @@ def playbook(plan: Plan) -> bytes:
 
 def plays(plan: Plan) -> tuple[Play, ...]:
     """All plays of a deployment, in order."""
+    files = iter(switches(plan))
     balancers = tuple(host.name for host in plan.fleet.load_balancers)
-    files = list(switches(plan))
-    watched: set[str] = set()
-    found = [_prepare(plan), _pull(plan)]
-    for phase in plan.phases:
-        switch = files.pop(0) if phase.backends is not None else None
-        if isinstance(phase, StartPhase):
-            found.append(_start(plan, phase))
-            if switch and balancers:
-                name = f"Check haproxy.cfg, swap it, wait until {_services(phase.starts)} is up there"
-                task = _edge(plan.app, name, switch)
-                found.append(Play(f"Batch {phase.batch}: switch the edge", balancers, (task,)))
-        else:
-            found += _retire(plan, phase, switch, balancers)
-            watched |= {retire.successor for retire in phase.retires}
-    if files and balancers:  # the edge alone changes
-        found.append(
-            Play(
-                "Bring the edge up to date",
-                balancers,
-                (_edge(plan.app, "Check haproxy.cfg, swap it", files[0]),),
-            )
-        )
-    found.append(_finish(plan, [start for start in plan.starts if start.container not in watched]))
+    everywhere = tuple(host.name for host in plan.fleet.hosts)
+    found = [
+        Play("Prepare the hosts", everywhere, (Task("Take the lock of the host", "gitops_lock"),)),
+        _pull(plan),
+    ]
+    for stage in stages(plan):
+        found.append(_on_hosts(plan, stage))
+        if stage.backends is not None:
+            found.append(_at_the_edge(plan, stage, next(files), balancers))
+    release = Task("Write the release file", "gitops_release", {"file": "release.json"})
+    found.append(Play("Record the release", everywhere, (release,)))
     return tuple(play for play in found if play.hosts)
 
 
-def _prepare(plan: Plan) -> Play:
-    hosts = tuple(host.name for host in plan.fleet.hosts)
-    return Play("Prepare the hosts", hosts, (Task("Take the lock of the host", "gitops_lock"),))
-
-
 def _pull(plan: Plan) -> Play:
-    images = {service.name: service.container.image for service in plan.stack.services}
-    users: dict[tuple[str, str], str] = {}
-    for start in plan.starts:
-        users.setdefault((start.host, images[start.service]), start.service)
-    pulls = [
-        {"host": pull.host, "image": pull.image, "service": users.get((pull.host, pull.image), "")}
-        for pull in plan.pulls
-    ]
+    pulls = [{"host": pull.host, "image": pull.image} for pull in plan.pulls]
     task = Task("Pull the images before the first container is touched", "gitops_image", {"pulls": pulls})
     return Play("Prepare the images", tuple(sorted({pull.host for pull in plan.pulls})), (task,))
 
 
-def _start(plan: Plan, phase: StartPhase) -> Play:
-    services = {service.name: service for service in plan.stack.services}
-    rows = [
+def _on_hosts(plan: Plan, stage: Stage) -> Play:
+    monitor_s = {service.name: service.update.monitor_s for service in plan.stack.services}
+    started = [
         {
             "host": start.host,
+            "state": "healthy",
             "name": start.container,
             "spec": f"services/{start.service}.json",
             "slot": start.slot,
             "ports": [list(pair) for pair in start.ports],
-            "monitor_s": services[start.service].update.monitor_s,
+            "monitor_s": monitor_s[start.service],
         }
-        for start in phase.starts
+        for start in stage.starts
     ]
-    reasons = _listed(dict.fromkeys(start.reason for start in phase.starts))
-    names = _listed(f"{start.service}.{start.slot} on {start.host}" for start in phase.starts)
-    # One task, not two: starting it and waiting for it go over the same connection, and a task costs time.
-    task = Task(
-        f"Start {names}, wait until healthy: {reasons}",
-        "gitops_container",
-        {"state": "healthy", "containers": rows},
-    )
-    return Play(f"Batch {phase.batch}: start {_services(phase.starts)}", _hosts(phase.starts), (task,))
-
-
-def _retire(plan: Plan, phase: RetirePhase, switch: Switch | None, balancers: tuple[str, ...]) -> list[Play]:
-    successors = [retire for retire in phase.retires if retire.successor]
-    title = f"Batch {phase.batch}"
-    found = []
-    if successors:
-        monitor = {service.name: service.update.monitor_s for service in plan.stack.services}
-        rows = [
-            {"host": r.successor_host, "name": r.successor, "monitor_s": monitor[r.service]}
-            for r in successors
-        ]
-        task = Task("Stand the monitor window", "gitops_watch", {"containers": rows})
-        hosts = tuple(sorted({retire.successor_host for retire in successors}))
-        found.append(Play(f"{title}: watch {_services(successors)}", hosts, (task,)))
-    if switch and balancers:
-        drained = [retire for retire in phase.retires if retire.served]
-        task = _edge(plan.app, f"Drain {_services(drained)}", switch)
-        task.arguments.update(
-            drain=[retire.container for retire in drained],
-            drain_s=max((retire.grace_s for retire in phase.retires), default=0.0),
-        )
-        found.append(Play(f"{title}: drain at the edge", balancers, (task,)))
-    rows = [{"host": r.host, "name": r.container, "grace_s": r.grace_s} for r in phase.retires]
-    reasons = _listed(dict.fromkeys(retire.reason for retire in phase.retires))
-    names = _listed(f"{retire.service}.{retire.slot} on {retire.host}" for retire in phase.retires)
-    task = Task(
-        f"Stop and remove {names}: {reasons}", "gitops_container", {"state": "absent", "containers": rows}
-    )
-    found.append(Play(f"{title}: remove {_services(phase.retires)}", _hosts(phase.retires), (task,)))
-    return found
-
-
-def _finish(plan: Plan, unwatched: Sequence[Start]) -> Play:
-    tasks = []
-    if unwatched:
-        task = Task("Stand the monitor window", "gitops_watch", {"containers": _watched(plan, unwatched)})
-        tasks.append(task)
-    tasks.append(Task("Write the release file", "gitops_release", {"file": "release.json"}))
-    return Play("Record the release", tuple(host.name for host in plan.fleet.hosts), tuple(tasks))
-
-
-def _edge(app: str, name: str, switch: Switch) -> Task:
-    return Task(name, "gitops_edge", {"app": app, "fragment": switch.file, "wait_s": SWITCH_WAIT_S})
-
-
-def _watched(plan: Plan, starts: Iterable[Start]) -> list[dict[str, Any]]:
-    services = {service.name: service for service in plan.stack.services}
-    return [
-        {"host": s.host, "name": s.container, "monitor_s": services[s.service].update.monitor_s}
-        for s in starts
+    watched = [
+        {
+            "host": start.host,
+            "state": "watched",
+            "name": start.container,
+            "monitor_s": monitor_s[start.service],
+        }
+        for start in stage.watches
     ]
+    removed = [
+        {"host": retire.host, "state": "absent", "name": retire.container, "grace_s": retire.grace_s}
+        for retire in stage.removals
+    ]
+    rows = [*started, *watched, *removed]
+    items: tuple[Start | Retire, ...] = (*stage.starts, *stage.watches, *stage.removals)
+    task = Task(_story(stage), "gitops_container", {"containers": rows})
+    hosts = tuple(sorted({item.host for item in items}))
+    return Play(f"Batch {stage.batch}: {_slots(items)}", hosts, (task,))
 
 
-def _hosts(items: Iterable[Start | Retire]) -> tuple[str, ...]:
-    return tuple(sorted({item.host for item in items}))
+def _story(stage: Stage) -> str:
+    """What happens on the hosts, and why."""
+    parts = []
+    if stage.starts:
+        parts.append(f"start {_places(stage.starts)} and wait until healthy")
+    if stage.watches:
+        parts.append(f"stand the monitor window of {_places(stage.watches)}")
+    if stage.removals:
+        parts.append(f"stop and remove the old {_places(stage.removals)}")
+    changes: tuple[Start | Retire, ...] = (*stage.starts, *stage.removals)
+    reasons = dict.fromkeys(item.reason for item in changes)
+    return _sentence("; ".join(parts)) + (f" ({_listed(reasons)})" if reasons else "")
 
 
-def _services(items: Iterable[Start | Retire]) -> str:
+def _at_the_edge(plan: Plan, stage: Stage, file: str, balancers: tuple[str, ...]) -> Play:
+    drained = [retire for retire in stage.drains if retire.served]
+    parts = ["check and swap haproxy.cfg"]
+    arguments = {"app": plan.app, "fragment": file, "wait_s": SWITCH_WAIT_S}
+    if stage.starts:
+        parts.append(f"take in {_slots(stage.starts)}")
+    if drained:
+        parts.append(f"drain the old {_slots(drained)}")
+        arguments["drain"] = [retire.container for retire in drained]
+        arguments["drain_s"] = max(retire.grace_s for retire in drained)
+    title = f"Batch {stage.batch}: switch the edge" if stage.batch else "Bring the edge up to date"
+    return Play(title, balancers, (Task(_sentence(", ".join(parts)), "gitops_edge", arguments),))
+
+
+def _slots(items: Iterable[Start | Retire]) -> str:
     return _listed(dict.fromkeys(f"{item.service}.{item.slot}" for item in items))
+
+
+def _places(items: Iterable[Start | Retire]) -> str:
+    return _listed(f"{item.service}.{item.slot} on {item.host}" for item in items)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _listed(words: Iterable[str], most: int = 8) -> str:

@@ -1,54 +1,37 @@
-"""Starts and removes containers of one host."""
+"""Starts and removes one container."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gitops.channel.engine import Engine
 from gitops.channel.failures import EngineError, NotFoundError
-from gitops.tasks.outcome import Outcome, TaskError, side_by_side
+from gitops.tasks.outcome import Outcome, TaskError
 
 APP, SERVICE, SLOT, SPEC = "gitops.app", "gitops.service", "gitops.slot", "gitops.spec"
 
 Row = Mapping[str, Any]
+"""What a task says of one container."""
+
+Service = Mapping[str, Any]
+"""What a file in `services/` says of one service."""
 
 
-def start(engine: Engine, folder: Path, rows: Sequence[Row], *, check: bool = False) -> Outcome:
-    """Creates and starts containers unless they are there with the same spec.
-
-    Args:
-        engine: of the host.
-        folder: the run folder; the rows' `spec` is relative to it.
-        rows: `name`, `slot`, `spec` (file) and `ports` ([container port, host port] pairs) each.
-        check: whether only to say what would be done.
-
-    Raises:
-        TaskError: kind `create`.
-    """
-    services = {row["spec"]: json.loads((folder / row["spec"]).read_text()) for row in rows}
-    changed = False
-    if not check:
-        for service in services.values():
-            changed |= _surroundings(engine, service)
-    outcome = side_by_side(lambda row: _start(engine, services[row["spec"]], row, check=check), rows)
-    return Outcome(outcome.changed or changed, outcome.message)
+def read_service(path: Path) -> Service:
+    """One file of `services/`."""
+    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def remove(engine: Engine, rows: Sequence[Row], *, check: bool = False) -> Outcome:
-    """Stops and removes containers; named volumes stay.
-
-    Args:
-        engine: of the host.
-        rows: `name` and `grace_s`, the seconds between the stop signal and the kill.
-        check: whether only to say what would be done.
-
-    Raises:
-        TaskError: kind `create`: the name belongs to a container that is not ours.
-    """
-    return side_by_side(lambda row: _remove(engine, row["name"], row["grace_s"], check=check), rows)
+def surroundings(engine: Engine, service: Service) -> bool:
+    """Network and named volumes, before the containers that need them; whether any was made."""
+    labels = {APP: service["body"]["Labels"][APP]}
+    made = engine.ensure_network(service["network"], labels)
+    for volume, options in service["volumes"].items():
+        made |= engine.ensure_volume(volume, options, labels)
+    return made
 
 
 def find(engine: Engine, name: str) -> dict[str, Any] | None:
@@ -67,7 +50,12 @@ def last_lines(engine: Engine, name: str) -> list[str]:
         return []
 
 
-def _start(engine: Engine, service: Row, row: Row, *, check: bool) -> Outcome:
+def start(engine: Engine, service: Service, row: Row, *, check: bool = False) -> Outcome:
+    """Creates and starts a container unless it is there with the same spec, slot and ports.
+
+    Raises:
+        TaskError: kind `create`.
+    """
     name, label = row["name"], f"{service['service']}.{row['slot']}"
     body = slot_body(service["body"], row)
     there = find(engine, name)
@@ -91,7 +79,7 @@ def _start(engine: Engine, service: Row, row: Row, *, check: bool) -> Outcome:
     return Outcome(changed=True, message=f"{label} started")
 
 
-def slot_body(body: Row, row: Row) -> dict[str, Any]:
+def slot_body(body: Service, row: Row) -> dict[str, Any]:
     """The service's body with what is the slot's own: label and allotted ports."""
     host_config = dict(body["HostConfig"])
     allotted = {f"{port}/tcp": [{"HostPort": str(host_port)}] for port, host_port in row["ports"]}
@@ -102,15 +90,6 @@ def slot_body(body: Row, row: Row) -> dict[str, Any]:
 
 def _joined(fixed: Row, allotted: Row) -> dict[str, list[dict[str, str]]]:
     return {port: [*fixed.get(port, []), *allotted.get(port, [])] for port in sorted({*fixed, *allotted})}
-
-
-def _surroundings(engine: Engine, service: Row) -> bool:
-    """Network and named volumes, before the containers that need them; whether any was made."""
-    labels = {APP: service["body"]["Labels"][APP]}
-    made = engine.ensure_network(service["network"], labels)
-    for volume, options in service["volumes"].items():
-        made |= engine.ensure_volume(volume, options, labels)
-    return made
 
 
 def _same(there: Row, body: Row) -> bool:
@@ -126,7 +105,18 @@ def _bindings(described: Row) -> set[tuple[str, str]]:
     return {(port, entry["HostPort"]) for port, entries in ports.items() for entry in entries or []}
 
 
-def _remove(engine: Engine, name: str, grace_s: float, *, check: bool) -> Outcome:
+def remove(engine: Engine, name: str, grace_s: float, *, check: bool = False) -> Outcome:
+    """Stops and removes a container; named volumes stay.
+
+    Args:
+        engine: of the host.
+        name: of the container.
+        grace_s: seconds between the stop signal and the kill.
+        check: whether only to say what would be done.
+
+    Raises:
+        TaskError: kind `create`: the name belongs to a container that is not ours.
+    """
     there = find(engine, name)
     if there is None:
         return Outcome(changed=False, message=f"{name} is gone")

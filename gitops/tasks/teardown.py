@@ -9,7 +9,7 @@ from gitops.channel import Channel
 from gitops.tasks import edge
 from gitops.tasks.container import APP, remove
 from gitops.tasks.edge_files import BASE
-from gitops.tasks.outcome import Outcome, TaskError
+from gitops.tasks.outcome import Outcome, TaskError, side_by_side
 
 GRACE_S = 10.0
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
@@ -40,7 +40,7 @@ def containers(channel: Channel, app: str, *, volumes: bool, check: bool = False
     kept = [volume["Name"] for volume in engine.volumes(ours)] if volumes else []
     found = [*names, *networks, *kept]
     if names:
-        remove(engine, [{"name": name, "grace_s": GRACE_S} for name in names], check=check)
+        side_by_side(lambda name: remove(engine, name, GRACE_S, check=check), names)
     if not check:
         for network in networks:
             engine.remove_network(network)

@@ -1,4 +1,4 @@
-"""Starts or removes the containers of this host."""
+"""Starts, watches and removes containers of this host, side by side."""
 
 from __future__ import annotations
 
@@ -10,25 +10,17 @@ from typing import Any
 # A run folder carries its own copy of the package.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from gitops.tasks import STOP, container
+from gitops.tasks import STOP, rows
 from gitops.tasks.action import Task
-from gitops.tasks.health import wait_healthy
-from gitops.tasks.outcome import Outcome, TaskError, side_by_side
+from gitops.tasks.outcome import Outcome, TaskError
 
 
 class ActionModule(Task):
-    """`state: healthy` (create and start unless there, then wait) or `absent` (stop and remove)."""
+    """Each row's `state`: `healthy` (create and start unless there, then wait), `watched` or `absent`."""
 
-    def act(self, args: Mapping[str, Any]) -> Outcome:
-        """See gitops.tasks.container and gitops.tasks.health."""
-        rows = self.rows()
-        if args["state"] == "absent":
-            return container.remove(self.channel.engine(), rows, check=self.check)
-        if (self.folder / STOP).exists():
+    def act(self, args: Mapping[str, Any]) -> Outcome:  # noqa: ARG002 - rows() reads them
+        """See gitops.tasks.rows."""
+        mine = self.rows()
+        if (self.folder / STOP).exists() and any(row["state"] == "healthy" for row in mine):
             raise TaskError("stopped before this batch, as asked", "stopped")
-        engine = self.channel.engine()
-        started = container.start(engine, self.folder, rows, check=self.check)
-        if self.check:
-            return started
-        healthy = side_by_side(lambda row: wait_healthy(engine, row), rows)
-        return Outcome(started.changed, f"{started.message}; {healthy.message}")
+        return rows.carry_out(self.channel.engine(), self.folder, mine, check=self.check)

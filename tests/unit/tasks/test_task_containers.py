@@ -87,8 +87,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def start(engine: Any, folder: Path, *, check: bool = False, **difference: Any) -> Outcome:
+    service = container.read_service(folder / "services/web.json")
+    if not check:
+        container.surroundings(engine, service)
+    return container.start(engine, service, {**ROW, **difference}, check=check)
+
+
 def test_a_container_is_made_once(engine: Any, folder: Path) -> None:
-    assert container.start(engine, folder, [ROW]) == Outcome(changed=True, message="web.1 started")
+    assert start(engine, folder) == Outcome(changed=True, message="web.1 started")
     assert engine.calls[-2:] == ["create shop-web-1-abc", "start shop-web-1-abc"]
     made = engine.there["shop-web-1-abc"]
     assert made["Config"]["Labels"]["gitops.slot"] == "1"
@@ -97,15 +104,14 @@ def test_a_container_is_made_once(engine: Any, folder: Path) -> None:
         "80/tcp": [{"HostPort": "20000"}],
     }
 
-    engine.ensure_volume = lambda *_: False
-    assert container.start(engine, folder, [ROW]) == Outcome(changed=False, message="web.1 runs")
+    assert start(engine, folder) == Outcome(changed=False, message="web.1 runs")
 
 
 def test_one_that_stopped_is_started_again(engine: Any, folder: Path) -> None:
-    container.start(engine, folder, [ROW])
+    start(engine, folder)
     engine.there["shop-web-1-abc"]["State"]["Running"] = False
     engine.calls.clear()
-    assert container.start(engine, folder, [ROW]).changed
+    assert start(engine, folder).changed
     assert "create shop-web-1-abc" not in engine.calls
 
 
@@ -113,9 +119,9 @@ def test_one_that_stopped_is_started_again(engine: Any, folder: Path) -> None:
 def test_one_of_ours_with_the_same_name_and_another_content_is_replaced(
     engine: Any, folder: Path, difference: dict[str, Any]
 ) -> None:
-    container.start(engine, folder, [ROW])
+    start(engine, folder)
     engine.calls.clear()
-    assert container.start(engine, folder, [{**ROW, **difference}]).changed
+    assert start(engine, folder, **difference).changed
     assert [call.split()[0] for call in engine.calls] == ["volume", "remove", "create", "start"]
 
 
@@ -126,8 +132,8 @@ def test_a_container_of_somebody_else_is_never_touched(engine: Any, folder: Path
         "State": {"Running": True},
     }
     for act in (
-        lambda: container.start(engine, folder, [ROW]),
-        lambda: container.remove(engine, [{"name": "shop-web-1-abc", "grace_s": 1}]),
+        lambda: start(engine, folder),
+        lambda: container.remove(engine, ROW["name"], 1),
     ):
         with pytest.raises(TaskError, match="is taken by a container that is not managed here") as failure:
             act()
@@ -141,7 +147,7 @@ def test_what_the_engine_refuses_names_service_and_container(engine: Any, folder
 
     engine.start = refuse
     with pytest.raises(TaskError, match=r"web\.1 cannot be started: port is already allocated") as failure:
-        container.start(engine, folder, [ROW])
+        start(engine, folder)
     assert (failure.value.kind, failure.value.service, failure.value.container) == (
         "create",
         "web",
@@ -150,20 +156,19 @@ def test_what_the_engine_refuses_names_service_and_container(engine: Any, folder
 
 
 def test_removing_stops_first_and_twice_is_once(engine: Any, folder: Path) -> None:
-    container.start(engine, folder, [ROW])
+    start(engine, folder)
     engine.calls.clear()
-    rows = [{"name": ROW["name"], "grace_s": 7}]
-    assert container.remove(engine, rows).changed
+    assert container.remove(engine, ROW["name"], 7).changed
     assert engine.calls == ["stop shop-web-1-abc 7", "remove shop-web-1-abc"]
-    assert not container.remove(engine, rows).changed
+    assert not container.remove(engine, ROW["name"], 7).changed
 
 
 def test_check_mode_says_and_does_nothing(engine: Any, folder: Path) -> None:
-    assert container.start(engine, folder, [ROW], check=True).changed
+    assert start(engine, folder, check=True).changed
     assert image.pull(engine, [{"image": "web:1", "service": "web"}], check=True).changed
-    container.start(engine, folder, [ROW])
+    start(engine, folder)
     engine.calls.clear()
-    assert container.remove(engine, [{"name": ROW["name"], "grace_s": 7}], check=True).changed
+    assert container.remove(engine, ROW["name"], 7, check=True).changed
     assert engine.calls == []
 
 
