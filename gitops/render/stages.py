@@ -14,13 +14,23 @@ from gitops.model.plan import Backend, Plan, Retire, RetirePhase, Start, StartPh
 
 
 @dataclass(frozen=True)
+class Watch:
+    """A container that has to have stood its monitor window."""
+
+    service: str
+    slot: int
+    host: str
+    container: str
+
+
+@dataclass(frozen=True)
 class Stage:
     """One step of a rollout.
 
     Attributes:
         batch: number of the plan's batch that it belongs to.
         starts: containers to start and wait for.
-        watches: containers that have to have stood their monitor window.
+        watches: successors, also of an earlier rollout that broke off.
         removals: containers to stop and remove; they serve nothing any more.
         backends: what the edge serves afterwards; None leaves it alone.
         drains: containers that leave the edge then, after their requests have ended.
@@ -28,7 +38,7 @@ class Stage:
 
     batch: int
     starts: tuple[Start, ...] = ()
-    watches: tuple[Start, ...] = ()
+    watches: tuple[Watch, ...] = ()
     removals: tuple[Retire, ...] = ()
     backends: tuple[Backend, ...] | None = None
     drains: tuple[Retire, ...] = ()
@@ -36,7 +46,6 @@ class Stage:
 
 def stages(plan: Plan) -> tuple[Stage, ...]:
     """All stages of a plan, in order; the last one has the edge in its final state, if it changes at all."""
-    made = {start.container: start for start in plan.starts}
     found: list[Stage] = []
     leaving: tuple[Retire, ...] = ()  # off the edge, not stopped yet
     phases = list(plan.phases)
@@ -50,22 +59,23 @@ def stages(plan: Plan) -> tuple[Stage, ...]:
             if isinstance(following, RetirePhase) and _beside(following, phase):
                 phases.pop(0)
                 backends = phase.backends if following.backends is None else following.backends
-                watches = _successors(following, made)
+                watches = _successors(following)
                 found.append(Stage(phase.batch, phase.starts, watches, leaving, backends, following.retires))
                 leaving = following.retires
             else:
                 found.append(Stage(phase.batch, phase.starts, (), leaving, phase.backends))
                 leaving = ()
         else:
-            watches = _successors(phase, made)
+            watches = _successors(phase)
             if watches or leaving or phase.backends is not None:
                 found.append(Stage(phase.batch, (), watches, leaving, phase.backends, phase.retires))
             leaving = phase.retires
     if leaving:
         found.append(Stage(max(phase.batch for phase in plan.phases), removals=leaving))
-    unwatched = set(made) - {start.container for stage in found for start in stage.watches}
-    if unwatched:
-        found.append(_last_look(plan, unwatched))
+    watched = {watch.container for stage in found for watch in stage.watches}
+    unwatched = tuple(_watch(start) for start in plan.starts if start.container not in watched)
+    if unwatched:  # what replaces nothing has to stand its window too, before the release is recorded
+        found.append(Stage(max(phase.batch for phase in plan.phases), watches=unwatched))
     return (*found, *_last_switch(plan, found))
 
 
@@ -81,16 +91,17 @@ def _beside(phase: RetirePhase, started: StartPhase) -> bool:
     return all(retire.successor and retire.successor not in starting for retire in phase.retires)
 
 
-def _successors(phase: RetirePhase, made: dict[str, Start]) -> tuple[Start, ...]:
-    """The containers of this plan that take over; one that ran before has stood its window already."""
-    names = dict.fromkeys(retire.successor for retire in phase.retires)
-    return tuple(made[name] for name in names if name in made)
+def _successors(phase: RetirePhase) -> tuple[Watch, ...]:
+    found = {
+        retire.successor: Watch(retire.service, retire.slot, retire.successor_host, retire.successor)
+        for retire in phase.retires
+        if retire.successor
+    }
+    return tuple(found.values())
 
 
-def _last_look(plan: Plan, unwatched: set[str]) -> Stage:
-    """What replaces nothing has to stand its monitor window too, before the release is recorded."""
-    watches = tuple(start for start in plan.starts if start.container in unwatched)
-    return Stage(max(phase.batch for phase in plan.phases), watches=watches)
+def _watch(start: Start) -> Watch:
+    return Watch(start.service, start.slot, start.host, start.container)
 
 
 def _last_switch(plan: Plan, found: list[Stage]) -> list[Stage]:
