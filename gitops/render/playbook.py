@@ -11,7 +11,7 @@ from typing import Any
 from gitops.errors import PermanentError
 from gitops.model.plan import Backend, Plan, Retire, Start
 from gitops.render.environment import environment
-from gitops.render.stages import Stage, stages
+from gitops.render.stages import Stage, Watch, stages
 
 SWITCH_WAIT_S = 10.0
 """How long HAProxy may take until its own check calls a new server up."""
@@ -97,7 +97,14 @@ def plays(plan: Plan) -> tuple[Play, ...]:
 
 
 def _pull(plan: Plan) -> Play:
-    pulls = [{"host": pull.host, "image": pull.image} for pull in plan.pulls]
+    images = {service.name: service.container.image for service in plan.stack.services}
+    users: dict[tuple[str, str], str] = {}  # the first service that needs an image on a host
+    for start in plan.starts:
+        users.setdefault((start.host, images[start.service]), start.service)
+    pulls = [
+        {"host": pull.host, "image": pull.image, "service": users.get((pull.host, pull.image), "")}
+        for pull in plan.pulls
+    ]
     task = Task("Pull the images before the first container is touched", "gitops_image", {"pulls": pulls})
     return Play("Prepare the images", tuple(sorted({pull.host for pull in plan.pulls})), (task,))
 
@@ -118,19 +125,19 @@ def _on_hosts(plan: Plan, stage: Stage) -> Play:
     ]
     watched = [
         {
-            "host": start.host,
+            "host": watch.host,
             "state": "watched",
-            "name": start.container,
-            "monitor_s": monitor_s[start.service],
+            "name": watch.container,
+            "monitor_s": monitor_s[watch.service],
         }
-        for start in stage.watches
+        for watch in stage.watches
     ]
     removed = [
         {"host": retire.host, "state": "absent", "name": retire.container, "grace_s": retire.grace_s}
         for retire in stage.removals
     ]
     rows = [*started, *watched, *removed]
-    items: tuple[Start | Retire, ...] = (*stage.starts, *stage.watches, *stage.removals)
+    items: tuple[Start | Watch | Retire, ...] = (*stage.starts, *stage.watches, *stage.removals)
     task = Task(_story(stage), "gitops_container", {"containers": rows})
     hosts = tuple(sorted({item.host for item in items}))
     return Play(f"Batch {stage.batch}: {_slots(items)}", hosts, (task,))
@@ -164,11 +171,11 @@ def _at_the_edge(plan: Plan, stage: Stage, file: str, balancers: tuple[str, ...]
     return Play(title, balancers, (Task(_sentence(", ".join(parts)), "gitops_edge", arguments),))
 
 
-def _slots(items: Iterable[Start | Retire]) -> str:
+def _slots(items: Iterable[Start | Watch | Retire]) -> str:
     return _listed(dict.fromkeys(f"{item.service}.{item.slot}" for item in items))
 
 
-def _places(items: Iterable[Start | Retire]) -> str:
+def _places(items: Iterable[Start | Watch | Retire]) -> str:
     return _listed(f"{item.service}.{item.slot} on {item.host}" for item in items)
 
 

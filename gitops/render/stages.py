@@ -8,6 +8,7 @@ takes about half the time.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gitops.model.plan import Backend, Plan, Retire, RetirePhase, Start, StartPhase
@@ -46,6 +47,7 @@ class Stage:
 
 def stages(plan: Plan) -> tuple[Stage, ...]:
     """All stages of a plan, in order; the last one has the edge in its final state, if it changes at all."""
+    made = {start.container: _watch(start) for start in plan.starts}
     found: list[Stage] = []
     leaving: tuple[Retire, ...] = ()  # off the edge, not stopped yet
     phases = list(plan.phases)
@@ -59,21 +61,21 @@ def stages(plan: Plan) -> tuple[Stage, ...]:
             if isinstance(following, RetirePhase) and _beside(following, phase):
                 phases.pop(0)
                 backends = phase.backends if following.backends is None else following.backends
-                watches = _successors(following)
+                watches = _successors(following, made)
                 found.append(Stage(phase.batch, phase.starts, watches, leaving, backends, following.retires))
                 leaving = following.retires
             else:
                 found.append(Stage(phase.batch, phase.starts, (), leaving, phase.backends))
                 leaving = ()
         else:
-            watches = _successors(phase)
+            watches = _successors(phase, made)
             if watches or leaving or phase.backends is not None:
                 found.append(Stage(phase.batch, (), watches, leaving, phase.backends, phase.retires))
             leaving = phase.retires
     if leaving:
         found.append(Stage(max(phase.batch for phase in plan.phases), removals=leaving))
     watched = {watch.container for stage in found for watch in stage.watches}
-    unwatched = tuple(_watch(start) for start in plan.starts if start.container not in watched)
+    unwatched = tuple(watch for name, watch in made.items() if name not in watched)
     if unwatched:  # what replaces nothing has to stand its window too, before the release is recorded
         found.append(Stage(max(phase.batch for phase in plan.phases), watches=unwatched))
     return (*found, *_last_switch(plan, found))
@@ -91,9 +93,11 @@ def _beside(phase: RetirePhase, started: StartPhase) -> bool:
     return all(retire.successor and retire.successor not in starting for retire in phase.retires)
 
 
-def _successors(phase: RetirePhase) -> tuple[Watch, ...]:
+def _successors(phase: RetirePhase, made: Mapping[str, Watch]) -> tuple[Watch, ...]:
+    """What takes over: made by this plan, or kept from a rollout that broke off."""
     found = {
-        retire.successor: Watch(retire.service, retire.slot, retire.successor_host, retire.successor)
+        retire.successor: made.get(retire.successor)
+        or Watch(retire.service, retire.slot, retire.successor_host, retire.successor)
         for retire in phase.retires
         if retire.successor
     }
