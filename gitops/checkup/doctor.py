@@ -12,6 +12,7 @@ from gitops.channel import Channel
 from gitops.checkup import controller
 from gitops.checkup.check import CONTROLLER, Check, bad, good
 from gitops.checkup.hosts import examine_host
+from gitops.config import load
 from gitops.connections import Connections
 from gitops.desired import inventory as inventories
 from gitops.errors import GitopsError
@@ -55,14 +56,22 @@ def _configuration(config: Path | None, fleets: list[Fleet]) -> list[Check]:
     """gitops.yaml, the state folder, and each application's repository and inventory."""
     try:
         file = find_config(config)
+    except GitopsError as problem:
+        fix = "gitops init DIR   # writes one to begin with"
+        return [bad(CONTROLLER, "configuration", str(problem), fix)]
+    try:
+        settings = load(file)
+    except GitopsError as problem:
+        return [bad(CONTROLLER, "configuration", str(problem), f"${{EDITOR:-vi}} {file}")]
+    state = controller.state_folder(settings.state_dir)
+    checks = [good(CONTROLLER, "configuration", f"{file}: {len(settings.apps)} applications"), state]
+    if not state.ok:
+        return checks
+    try:
         session = Session.open(file)
     except GitopsError as problem:
-        return [
-            bad(CONTROLLER, "configuration", str(problem), "gitops init DIR   # writes one to begin with")
-        ]
-    checks = [good(CONTROLLER, "configuration", f"{file}: {len(session.settings.apps)} applications")]
+        return [*checks, bad(CONTROLLER, "store", problem.message, problem.hint)]
     with session:
-        checks.append(controller.state_folder(session.settings.state_dir))
         for name in sorted(session.settings.apps):
             repo = session.settings.apps[name].source.repo
             try:

@@ -201,6 +201,24 @@ def test_doctor_without_a_configuration_says_so(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("content", "check", "told"),
+    [
+        ("apps: {shop: 1}\n", "configuration", "expected a mapping"),
+        ("store: sqlite:///torn.db\napps: {}\n", "store", "is damaged"),
+    ],
+)
+def test_doctor_finds_what_is_wrong_with_the_controllers_own_files(
+    tmp_path: Path, content: str, check: str, told: str
+) -> None:
+    (tmp_path / "gitops.yaml").write_text(content)
+    (tmp_path / "torn.db").write_bytes(b"not a database" * 1000)
+    found = faults(examine(tmp_path / "gitops.yaml", None))
+    assert list(found) == [("controller", check)]
+    assert told in found["controller", check]["message"]
+    assert found["controller", check]["fix"]
+
+
 @pytest.fixture
 def hello(tmp_path: Path) -> Path:
     """A repository with what `gitops init` writes, and a store of its own."""
