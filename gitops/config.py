@@ -167,7 +167,8 @@ class AppSettings(_Strict):
     """Seconds between two looks at the repository."""
     sync: Literal["auto", "manual"] = "auto"
     self_heal: bool = True
-    prune: bool = True
+    prune: Literal[True] = True
+    """Services that a commit no longer names go; keeping them is not supported yet."""
     on_failure: Literal["rollback", "revert", "halt"] = "rollback"
     timeout_s: Annotated[Duration, _at_least(10, 86400), Field(alias="timeout")] = 900.0
     """Seconds that a whole deployment may take."""

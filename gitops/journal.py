@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from gitops.execute.events import Event
 from gitops.model.deployment import Changes, Deployment, State
-from gitops.model.plan import Plan
+from gitops.model.observed import Observed
 from gitops.model.run import Run
 from gitops.store.records import Store
 
@@ -54,11 +54,11 @@ class Journal:
         """Records the process group of the playbook run, so that a successor can end an orphan."""
         self.store.record_run(self.deployment.id, run.pgid, run.start_time, str(run.folder))
 
-    def changes(self, plan: Plan) -> None:
-        """Records how many containers the plan starts, stops and keeps."""
-        self.store.record_changes(
-            self.deployment.id, Changes(len(plan.starts), len(plan.retires), len(plan.keeps))
-        )
+    def changes(self, before: Observed, after: Observed) -> None:
+        """Records how many of the application's containers came, went and stayed: not the plan, the fact."""
+        app = self.deployment.app
+        old, new = ({container.id for container in seen.containers(app)} for seen in (before, after))
+        self.store.record_changes(self.deployment.id, Changes(len(new - old), len(old - new), len(old & new)))
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

@@ -90,6 +90,8 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         return _refuse(app, commit, good, request, report, problem)
     if plan.empty:
         return _in_sync(app, commit, good, request, report)
+    if commit == good and not app.settings.self_heal and request.trigger in {"poll", "push"}:
+        return Result("held", commit, f"drifted: {plan.changes} changes to heal, and self_heal is false")
 
     with app.connections.locked(channels), _recorded(app, commit, good, request, report) as journal:
         deployment = roll_out(app, desired, previous, channels, journal, request.stopping)

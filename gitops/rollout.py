@@ -84,19 +84,22 @@ def roll_out(
     Returns:
         The finished deployment: succeeded, rolled-back, failed, or cancelled at a batch boundary.
     """
+    journal.move("planning")
+    fleet = together(desired, previous)
+    before = observe(channels, fleet)
     try:
-        journal.move("planning")
         with journal.phase("plan"):
-            plan = plan_for(desired, previous, observe(channels, together(desired, previous)))
-        journal.changes(plan)
+            plan = plan_for(desired, previous, before)
         journal.move("running")
         _carry_out(app, plan, journal, stopping)
         journal.move("verifying")
         with journal.phase("verify"):
-            verify(channels, plan)
+            journal.changes(before, verify(channels, plan))
     except StoppedError as stop:
+        journal.changes(before, observe(channels, fleet))
         return journal.move("cancelled", stop.message)
     except GitopsError as failure:
+        journal.changes(before, observe(channels, fleet))
         log.info("%s: %s failed: %s", app.name, desired.stack.commit[:12], failure)
         app.store.quarantine(app.name, desired.stack.commit, str(failure))
         if _pauses(desired, failure):

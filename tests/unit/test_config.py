@@ -57,7 +57,6 @@ apps:
     poll: 1m30s
     sync: manual
     self_heal: false
-    prune: false
     on_failure: revert
     timeout: 1h
 """,
@@ -68,7 +67,7 @@ apps:
     assert (app.inventory, app.inventory_in_repo) == ("/etc/ansible/hosts", False)
     assert (app.env, app.overlays, app.profiles) == ("prod", ("compose.extra.yaml",), ("debug",))
     assert (app.poll_s, app.timeout_s) == (90, 3600)
-    assert (app.sync, app.self_heal, app.prune, app.on_failure) == ("manual", False, False, "revert")
+    assert (app.sync, app.self_heal, app.prune, app.on_failure) == ("manual", False, True, "revert")
 
 
 def test_relative_paths_are_relative_to_the_file(tmp_path: Path) -> None:
