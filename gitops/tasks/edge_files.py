@@ -36,7 +36,7 @@ flock 9
 [ "$(cat {BASE}/*/haproxy.cfg 2>/dev/null | cksum)" = "%(sum)s" ] || exit {_BUSY}
 head -c %(bytes)d >{CONFIG}.new
 cat >{BASE}/$app/haproxy.cfg.new
-if ! haproxy -c -q -f {CONFIG}.new; then
+if ! haproxy -c -f {CONFIG}.new; then
   rm -f {CONFIG}.new {BASE}/$app/haproxy.cfg.new
   exit {_INVALID}
 fi

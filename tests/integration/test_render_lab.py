@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from support.labs import Lab
 from support.load import Load
-from support.rollouts import Rollouts, ansible_playbook, changed, specs, stock
+from support.rollouts import Rollouts, ansible_playbook, changed, counts, run_playbook, specs, stock
 
+from gitops.assets import folder
 from gitops.execute import runner
 from gitops.model.stack import Healthcheck, Ingress, Mount, Publish
 from gitops.render import deployment
@@ -20,60 +21,72 @@ pytestmark = pytest.mark.lab
 
 
 @pytest.fixture
-def app(lab: Lab, tmp_path: Path) -> Iterator[Rollouts]:
+def everywhere(lab: Lab, tmp_path: Path) -> Iterator[Rollouts]:
+    """The application on every host."""
     rollouts = Rollouts(lab, "render", tmp_path)
     yield rollouts
     rollouts.remove()
 
 
+@pytest.fixture
+def app(lab: Lab, tmp_path: Path) -> Iterator[Rollouts]:
+    """The application on one host, which is quicker."""
+    rollouts = Rollouts(lab, "render", tmp_path, hosts=("h1",))
+    yield rollouts
+    rollouts.remove()
+
+
 def test_the_folder_deploys_under_stock_ansible_and_changes_nothing_the_second_time(
-    app: Rollouts, tmp_path: Path
+    everywhere: Rollouts, tmp_path: Path
 ) -> None:
     marker = tmp_path / "executed"
     trap = "{{ lookup('pipe', 'touch " + str(marker) + "') }}"
-    stack = app.stack(
-        app.image("1"),
+    stack = everywhere.stack(
+        everywhere.image("1"),
         replicas=5,
         environment=(("TRAP", trap),),
         labels=(("trap", trap),),
         command=("sh", "-c", f"echo '{trap.replace(chr(39), '')}'; exec httpd -f -p 80 -h /www"),
     )
-    folder = app.rendered(app.plan(stack), "stock")
+    run_folder = everywhere.rendered(everywhere.plan(stack), "stock")
 
-    assert changed(ansible_playbook(folder, "--check")) > 0
-    assert app.containers() == ()
+    assert changed(ansible_playbook(run_folder, "--check")) > 0
+    assert everywhere.containers() == ()
 
-    assert changed(ansible_playbook(folder)) > 0
-    assert app.get() == (200, "1")
-    assert [c.host for c in app.containers()] == ["h1", "h2", "h3", "h4", "p1"]
-    assert app.plan(stack).empty
+    assert changed(ansible_playbook(run_folder)) > 0
+    assert everywhere.get() == (200, "1")
+    assert [c.host for c in everywhere.containers()] == ["h1", "h2", "h3", "h4", "p1"]
+    assert everywhere.plan(stack).empty
 
-    again = ansible_playbook(folder)
+    again = ansible_playbook(run_folder)
     assert changed(again) == 0
     assert set(again) == {"e1", "h1", "h2", "h3", "h4", "p1"}
 
     # Text of the repository is text on the hosts.
-    name = next(c.name for c in app.containers() if c.host == "h1")
-    seen = app.lab.on("h1", "docker", "inspect", name)
+    name = next(c.name for c in everywhere.containers() if c.host == "h1")
+    seen = everywhere.lab.on("h1", "docker", "inspect", name)
     assert seen.count("{{ lookup('pipe'") == 2
     assert not marker.exists()
 
 
-def test_a_rollout_loses_no_request_and_leaves_exactly_the_new_version(app: Rollouts) -> None:
-    old, new = app.stack(app.image("1"), replicas=4), app.stack(app.image("2"), replicas=4, commit="b")
-    done, _ = app.run(app.plan(old), "one")
+def test_a_rollout_loses_no_request_and_leaves_exactly_the_new_version(everywhere: Rollouts) -> None:
+    old, new = (
+        everywhere.stack(everywhere.image("1"), replicas=4),
+        everywhere.stack(everywhere.image("2"), replicas=4, commit="b"),
+    )
+    done, _ = everywhere.run(everywhere.plan(old), "one")
     assert done.ok, done.failure
 
-    with Load(app.edge, host="render.test") as load:
-        plan = app.plan(new, previous=old)
-        done, events = app.run(plan, "two")
+    with Load(everywhere.edge, host="render.test") as load:
+        plan = everywhere.plan(new, previous=old)
+        done, events = everywhere.run(plan, "two")
     assert done.ok, done.failure
     assert load.report.failures == {}
     assert set(load.report.answers) == {"1", "2"}
 
-    assert specs(app.containers()) == {new.services[0].container.digest}
-    assert len(app.containers()) == 4
-    assert app.plan(new, previous=new).empty
+    assert specs(everywhere.containers()) == {new.services[0].container.digest}
+    assert len(everywhere.containers()) == 4
+    assert everywhere.plan(new, previous=new).empty
     told = [event.task for event in events if event.kind == "started"]
     assert any(name.startswith("Start web.1 on ") and "image changed" in name for name in told)
 
@@ -148,7 +161,6 @@ def test_an_edge_that_calls_the_file_invalid_keeps_the_old_one(app: Rollouts) ->
     assert done.ok, done.failure
     before = app.lab.on("e1", "cat", "/etc/haproxy/haproxy.cfg", "/var/lib/gitops/render/haproxy.cfg")
 
-    folder = app.folder / "invalid"
     plan = app.plan(app.stack(app.image("2"), replicas=1, commit="c"), previous=stack)
     files = deployment(plan, deployment_id="invalid")
     broken = {
@@ -157,7 +169,7 @@ def test_an_edge_that_calls_the_file_invalid_keeps_the_old_one(app: Rollouts) ->
         else content
         for name, content in files.items()
     }
-    done = runner.run(broken, folder, on_event=lambda _: None, timeout_s=60, env={})
+    done = runner.run(broken, app.folder / "invalid", on_event=lambda _: None, timeout_s=60, env={})
     assert done.failure is not None
     assert (done.failure.kind, done.failure.host) == ("edge", "e1")
     assert "balance" in done.failure.message
@@ -222,3 +234,18 @@ def test_stock_ansible_prints_the_reason(app: Rollouts) -> None:
     assert done.returncode == 2
     assert "web.1 exited with code 7" in done.stdout.replace("\\n", "\n") or "was restarted" in done.stdout
     assert "out of luck" in done.stdout
+
+
+def test_the_teardown_playbook_leaves_nothing_of_an_application(app: Rollouts, lab: Lab) -> None:
+    done, _ = app.run(app.plan(app.stack(app.image("1"), replicas=1)))
+    assert done.ok, done.failure
+    playbook = folder("playbooks") / "teardown.yml"
+    arguments = [str(playbook), "-i", lab.data["inventory"], "--limit", "h1,e1", "-e", "gitops_app=render"]
+    for expected in (True, False):
+        done_ = run_playbook(arguments, cwd=playbook.parent)
+        assert done_.returncode == 0, done_.stdout + done_.stderr
+        assert (changed(counts(done_.stdout)) > 0) is expected
+    assert app.containers() == ()
+    assert app.get()[0] == 503
+    assert "gitops-render" not in lab.on("h1", "docker", "network", "ls")
+    assert lab.on("e1", "ls", "/var/lib/gitops/render", check=False) == ""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -143,25 +143,35 @@ def ansible_playbook(folder: Path, *arguments: str) -> dict[str, dict[str, int]]
     """
     done = stock(folder, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
-    return {
-        match["host"]: {key: int(count) for key, count in re.findall(r"(\w+)=(\d+)", match["counts"])}
-        for match in re.finditer(r"^(?P<host>\S+) +: (?P<counts>ok=.*)$", done.stdout, re.MULTILINE)
-    }
+    return counts(done.stdout)
 
 
 def stock(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs stock `ansible-playbook` to its end, whatever that is."""
+    """Runs a rendered folder with stock `ansible-playbook` to its end, whatever that is."""
+    return run_playbook(["-i", "inventory", "rollout.yml", *arguments], cwd=folder)
+
+
+def run_playbook(arguments: Sequence[str], *, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Runs `ansible-playbook` with next to no environment."""
     program = Path(sys.executable).parent / "ansible-playbook"
     clean = {key: value for key, value in os.environ.items() if key in {"PATH", "HOME", "LANG"}}
     return subprocess.run(
-        [str(program), "-i", "inventory", "rollout.yml", *arguments],
-        cwd=folder,
+        [str(program), *arguments],
+        cwd=cwd,
         env=clean,
         check=False,
         capture_output=True,
         text=True,
         timeout=300,
     )
+
+
+def counts(output: str) -> dict[str, dict[str, int]]:
+    """What the recap of a run counts, by host."""
+    return {
+        match["host"]: {key: int(count) for key, count in re.findall(r"(\w+)=(\d+)", match["counts"])}
+        for match in re.finditer(r"^(?P<host>\S+) +: (?P<counts>ok=.*)$", output, re.MULTILINE)
+    }
 
 
 def changed(stats: dict[str, dict[str, int]]) -> int:
