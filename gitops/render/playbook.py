@@ -80,23 +80,19 @@ def playbook(plan: Plan) -> bytes:
 
 def plays(plan: Plan) -> tuple[Play, ...]:
     """All plays of a deployment, in order."""
-    files = iter(switches(plan))
-    balancers = tuple(host.name for host in plan.fleet.load_balancers)
     everywhere = tuple(host.name for host in plan.fleet.hosts)
-    found = [
-        Play("Prepare the hosts", everywhere, (Task("Take the lock of the host", "gitops_lock"),)),
-        _pull(plan),
-    ]
-    for stage in stages(plan):
-        found.append(_on_hosts(plan, stage))
-        if stage.backends is not None:
-            found.append(_at_the_edge(plan, stage, next(files), balancers))
+    every = stages(plan)
+    files = iter(switches(plan))
+    found = [_prepare(plan, everywhere)]
+    for number, stage in enumerate(every, 1):
+        file = next(files) if stage.backends is not None else ""
+        found.append(_play(plan, stage, file, f"Stage {number} of {len(every)}"))
     release = Task("Write the release file", "gitops_release", {"file": "release.json"})
     found.append(Play("Record the release", everywhere, (release,)))
     return tuple(play for play in found if play.hosts)
 
 
-def _pull(plan: Plan) -> Play:
+def _prepare(plan: Plan, hosts: tuple[str, ...]) -> Play:
     images = {service.name: service.container.image for service in plan.stack.services}
     users: dict[tuple[str, str], str] = {}  # the first service that needs an image on a host
     for start in plan.starts:
@@ -105,11 +101,36 @@ def _pull(plan: Plan) -> Play:
         {"host": pull.host, "image": pull.image, "service": users.get((pull.host, pull.image), "")}
         for pull in plan.pulls
     ]
-    task = Task("Pull the images before the first container is touched", "gitops_image", {"pulls": pulls})
-    return Play("Prepare the images", tuple(sorted({pull.host for pull in plan.pulls})), (task,))
+    name = "Take the lock of each host" + (
+        ", pull the images before any container is touched" if pulls else ""
+    )
+    return Play("Prepare the hosts", hosts, (Task(name, "gitops_prepare", {"pulls": pulls}),))
 
 
-def _on_hosts(plan: Plan, stage: Stage) -> Play:
+def _play(plan: Plan, stage: Stage, file: str, title: str) -> Play:
+    """One stage: its task does on each host what concerns that host."""
+    items: tuple[Start | Watch | Retire, ...] = (*stage.starts, *stage.watches, *stage.removals)
+    hosts = {item.host for item in items}
+    arguments: dict[str, Any] = {"containers": _rows(plan, stage)}
+    balancers = [host.name for host in plan.fleet.load_balancers]
+    if file and balancers:
+        drained = [retire for retire in stage.drains if retire.served]
+        grace_s = max((retire.grace_s for retire in drained), default=0.0)
+        arguments["edge"] = {
+            "hosts": balancers,
+            "app": plan.app,
+            "fragment": file,
+            "wait_s": SWITCH_WAIT_S,
+            "drain": [retire.container for retire in drained],
+            "drain_s": grace_s,
+        }
+    task = Task(_story(stage), "gitops_stage", arguments)
+    about = _slots((*items, *stage.joins, *stage.drains)) or "the edge"
+    return Play(f"{title}: {about}", tuple(sorted({*hosts, *(balancers if file else ())})), (task,))
+
+
+def _rows(plan: Plan, stage: Stage) -> list[dict[str, Any]]:
+    """What is done with each container."""
     monitor_s = {service.name: service.update.monitor_s for service in plan.stack.services}
     started = [
         {
@@ -136,39 +157,28 @@ def _on_hosts(plan: Plan, stage: Stage) -> Play:
         {"host": retire.host, "state": "absent", "name": retire.container, "grace_s": retire.grace_s}
         for retire in stage.removals
     ]
-    rows = [*started, *watched, *removed]
-    items: tuple[Start | Watch | Retire, ...] = (*stage.starts, *stage.watches, *stage.removals)
-    task = Task(_story(stage), "gitops_container", {"containers": rows})
-    hosts = tuple(sorted({item.host for item in items}))
-    return Play(f"Batch {stage.batch}: {_slots(items)}", hosts, (task,))
+    return [*started, *watched, *removed]
 
 
 def _story(stage: Stage) -> str:
-    """What happens on the hosts, and why."""
+    """What happens, and why."""
     parts = []
     if stage.starts:
         parts.append(f"start {_places(stage.starts)} and wait until healthy")
     if stage.watches:
         parts.append(f"stand the monitor window of {_places(stage.watches)}")
+    if stage.backends is not None:
+        drained = [retire for retire in stage.drains if retire.served]
+        edge = ["check and swap haproxy.cfg"]
+        edge += [f"take in {_slots(stage.joins)}"] if stage.joins else []
+        edge += [f"drain the old {_slots(drained)}"] if drained else []
+        parts.append(f"at the edge {', '.join(edge)}")
     if stage.removals:
         parts.append(f"stop and remove the old {_places(stage.removals)}")
+    text = "; ".join(parts)
     changes: tuple[Start | Retire, ...] = (*stage.starts, *stage.removals)
     reasons = dict.fromkeys(item.reason for item in changes)
-    return _sentence("; ".join(parts)) + (f" ({_listed(reasons)})" if reasons else "")
-
-
-def _at_the_edge(plan: Plan, stage: Stage, file: str, balancers: tuple[str, ...]) -> Play:
-    drained = [retire for retire in stage.drains if retire.served]
-    parts = ["check and swap haproxy.cfg"]
-    arguments = {"app": plan.app, "fragment": file, "wait_s": SWITCH_WAIT_S}
-    if stage.starts:
-        parts.append(f"take in {_slots(stage.starts)}")
-    if drained:
-        parts.append(f"drain the old {_slots(drained)}")
-        arguments["drain"] = [retire.container for retire in drained]
-        arguments["drain_s"] = max(retire.grace_s for retire in drained)
-    title = f"Batch {stage.batch}: switch the edge" if stage.batch else "Bring the edge up to date"
-    return Play(title, balancers, (Task(_sentence(", ".join(parts)), "gitops_edge", arguments),))
+    return text[:1].upper() + text[1:] + (f" ({_listed(reasons)})" if reasons else "")
 
 
 def _slots(items: Iterable[Start | Watch | Retire]) -> str:
@@ -177,10 +187,6 @@ def _slots(items: Iterable[Start | Watch | Retire]) -> str:
 
 def _places(items: Iterable[Start | Watch | Retire]) -> str:
     return _listed(f"{item.service}.{item.slot} on {item.host}" for item in items)
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _listed(words: Iterable[str], most: int = 8) -> str:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from gitops.channel import Channel
 from gitops.channel.failures import ChannelTimeoutError, ProxyError
@@ -43,6 +45,21 @@ class Target:
     drain: Collection[str] = ()
     drain_s: float = 10.0
     wait_s: float = 10.0
+
+
+def read_target(folder: Path, asked: Mapping[str, Any]) -> Target:
+    """What a task asks for.
+
+    Args:
+        folder: the run folder.
+        asked: `app`, `fragment` (a file; those of the same folder with a higher number come later in
+            this rollout), `drain`, `drain_s` and `wait_s`.
+    """
+    here = folder / asked["fragment"]
+    later = [file.read_text() for file in here.parent.glob("*.cfg") if file.name > here.name]
+    return Target(
+        asked["app"], here.read_text(), later, asked["drain"], float(asked["drain_s"]), float(asked["wait_s"])
+    )
 
 
 def apply(channel: Channel, target: Target, *, check: bool = False) -> Outcome:

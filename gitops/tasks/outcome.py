@@ -75,8 +75,8 @@ def side_by_side(work: Callable[[T], Outcome], items: Sequence[T]) -> Outcome:
     Raises:
         TaskError: the first failure in the order of the items; the others are carried through.
     """
-    if len(items) == 1:
-        return work(items[0])
+    if len(items) <= 1:
+        return combined(map(work, items))
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return combined(pool.map(work, items))
 
