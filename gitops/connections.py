@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from gitops.allotments import Allotments
 from gitops.channel import Channel, Lock, close_channels, controller_env, open_channels, own_folder
 from gitops.errors import GitopsError
 from gitops.model.fleet import Fleet, Host
@@ -36,6 +37,7 @@ class Connections:
 
     owner: str  # who holds the locks: shown to whoever is refused
     folder: Path = field(default_factory=own_folder)
+    allotments: Allotments = field(default_factory=Allotments)
     _channels: dict[Way, Channel] = field(default_factory=dict)
     _held: dict[Channel, _Held] = field(default_factory=dict)
     _mutex: threading.Lock = field(default_factory=threading.Lock)
@@ -64,8 +66,8 @@ class Connections:
             return {host.name: self._channels[_way(host)] for host in fleet.hosts}
 
     @contextmanager
-    def locked(self, channels: Mapping[str, Channel]) -> Iterator[None]:
-        """Holds the lock of every given host for the time of the block.
+    def locked(self, app: str, channels: Mapping[str, Channel]) -> Iterator[None]:
+        """Holds the lock of every given host for the time of an application's deployment.
 
         All or none: if one is held by another controller the others are given
         back at once, so that two controllers cannot wait for each other.
@@ -78,6 +80,7 @@ class Connections:
         try:
             yield
         finally:
+            self.allotments.forget(app)
             self._release(hosts)
 
     def _acquire(self, channels: Sequence[Channel]) -> None:

@@ -122,6 +122,7 @@ class Service:
         watch.start()
         with Store(settings.store) as store, Connections(owner="gitops serve") as connections:
             self._follow(settings, store, connections)
+            log.info("serving %s", self._config)
             while not self._stopping.is_set():
                 self._changed.wait()
                 self._changed.clear()

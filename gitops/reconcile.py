@@ -93,7 +93,7 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
     if commit == good and not app.settings.self_heal and request.trigger in {"poll", "push"}:
         return Result("held", commit, f"drifted: {plan.changes} changes to heal, and self_heal is false")
 
-    with app.connections.locked(channels), _recorded(app, commit, good, request, report) as journal:
+    with app.connections.locked(app.name, channels), _recorded(app, commit, good, request, report) as journal:
         deployment = roll_out(app, desired, previous, channels, journal, request.stopping)
         if deployment.outcome == "succeeded":
             app.clone.keep(commit, f"good/{commit}")
@@ -130,7 +130,7 @@ def recover(app: Application, report: Report) -> None:
         failed = app.at(deployment.commit)
         good = app.at(deployment.previous_commit) if deployment.previous_commit else None
         channels = app.connections.open(together(failed, good))
-        with app.connections.locked(channels):
+        with app.connections.locked(app.name, channels):
             app.store.adopt(deployment.id, this_process())
             go_back(app, failed, good, channels, journal, deployment.reason)
 

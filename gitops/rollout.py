@@ -89,7 +89,11 @@ def roll_out(
     before = observe(channels, fleet)
     try:
         with journal.phase("plan"):
-            plan = plan_for(desired, previous, before)
+            plan = app.connections.allotments.plan(
+                app.name,
+                lambda: observe(channels, fleet),
+                lambda observed: plan_for(desired, previous, observed),
+            )
         journal.move("running")
         _carry_out(app, plan, journal, stopping)
         journal.move("verifying")
@@ -134,7 +138,11 @@ def go_back(
     back = good or Desired(failed.stack.emptied(), failed.fleet)
     try:
         with journal.phase("plan"):
-            plan = plan_for(back, failed, observe(channels, together(back, failed)), rollback=True)
+            plan = app.connections.allotments.plan(
+                app.name,
+                lambda: observe(channels, together(back, failed)),
+                lambda observed: plan_for(back, failed, observed, rollback=True),
+            )
         if not plan.empty:
             _carry_out(app, plan, journal, stopping=lambda: False)
         with journal.phase("verify"):

@@ -414,7 +414,7 @@ def _stdio(programs: Sequence[str], path: str, *, engine: bool) -> str:
 
 
 def _save(path: Path, text: str) -> None:
-    new = path.with_name(f"{path.name}.{os.getpid()}")
+    new = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")  # workers save side by side
     new.write_text(text, encoding="utf-8")
     new.replace(path)
 

@@ -130,6 +130,7 @@ def test_changes_of_the_configuration_are_followed(make_shop: MakeShop) -> None:
     shop.config.write_text(yaml.safe_dump({**content, "apps": {}}))
     commit = shop.push("v1")
     with shop.serving():
+        until(lambda: "serving" in shop.service_log, 30, "the service")
         shop.config.write_text("apps: [broken")
         until(lambda: "last good configuration stays" in shop.service_log, 20, "the refusal of a broken one")
         shop.configure()
@@ -142,8 +143,8 @@ def test_two_applications_are_deployed_side_by_side(make_shop: MakeShop) -> None
     for shop in (one, two):
         apps.update(yaml.safe_load(shop.config.read_text())["apps"])
     for shop in (one, two):
-        store = f"sqlite:///{one.folder / 'gitops.db'}"
-        shop.config.write_text(yaml.safe_dump({"store": store, "apps": apps}))
+        shop.store = str(one.folder / "gitops.db")
+        shop.config.write_text(yaml.safe_dump({"store": f"sqlite:///{shop.store}", "apps": apps}))
     with one.serving():
         first, second = one.push("v1"), two.push("v1")
         ended = [one.ended(first), two.ended(second)]

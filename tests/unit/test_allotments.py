@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from gitops.allotments import Allotments
+from gitops.model.fleet import Fleet
+from gitops.model.observed import Observed, ObservedHost
+from gitops.model.plan import Plan, Start, StartPhase
+from gitops.model.stack import Stack
+
+HOSTS = Observed(
+    (ObservedHost("h1", reachable=True, ports_used=(20000,)), ObservedHost("h2", reachable=True))
+)
+
+
+def lowest_free(app: str, observed: Observed) -> Plan:
+    """A plan of one container on h1 with the lowest free port."""
+    host = observed.host("h1")
+    assert host
+    port = next(number for number in range(20000, 30000) if number not in host.ports_used)
+    start = Start("web", 1, "h1", f"{app}-web-1", ((80, port),), "new service")
+    return Plan(app, Stack(app, "c"), Fleet(), "", phases=(StartPhase(1, (start,), None),))
+
+
+def allotted(allotments: Allotments, app: str) -> int:
+    plan = allotments.plan(app, lambda: HOSTS, lambda observed: lowest_free(app, observed))
+    return plan.starts[0].ports[0][1]
+
+
+def test_a_port_allotted_to_a_deployment_under_way_is_taken_for_the_others() -> None:
+    allotments = Allotments()
+    assert [allotted(allotments, app) for app in ("one", "two", "three")] == [20001, 20002, 20003]
+
+
+def test_an_application_that_plans_again_gives_its_own_ports_back() -> None:
+    allotments = Allotments()
+    assert allotted(allotments, "one") == 20001
+    assert allotted(allotments, "one") == 20001
+    assert allotted(allotments, "two") == 20002
+    allotments.forget("one")
+    assert allotted(allotments, "two") == 20001
