@@ -150,3 +150,7 @@ def _take_down(folders: Sequence[Path]) -> None:
 
 def _boot_logs(folder: Path) -> str:
     return "".join(f"\n{log}:\n{log.read_text()[-2000:]}" for log in sorted(folder.glob("hosts/*/boot.log")))
+
+
+if __name__ == "__main__":
+    clear_leftovers()
