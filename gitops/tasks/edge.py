@@ -149,17 +149,18 @@ class _Running:
         return reload
 
     def _join(self, places: Sequence[Place], there: Mapping[Place, Stat]) -> None:
-        """Adds servers, and puts them in service only when HAProxy's own check has reached them."""
-        for place in places:
-            backend, server = place
-            if place not in there:
-                self._command(
-                    f"add server {backend}/{server} {self._wanted[place]}", "New server registered."
-                )
+        """Puts servers in service; new ones only when HAProxy's own check has reached them."""
+        new = [place for place in places if place not in there]
+        for backend, server in new:
+            line = self._wanted[backend, server]
+            self._command(f"add server {backend}/{server} {line}", "New server registered.")
+        for backend, server in places:
             self._command(f"enable health {backend}/{server}")
-        self._until_checked(places, lambda _: True)
+        self._until_checked(new, lambda _: True)
         for backend, server in places:
             self._proxy.set_state(backend, server, "ready")
+        # HAProxy does not check what somebody has put in maintenance: those are looked at afterwards.
+        self._until_checked(places, lambda stat: stat.status.startswith("UP"))
 
     def _until_checked(self, places: Sequence[Place], ready: Callable[[Stat], bool]) -> None:
         deadline = time.monotonic() + self._target.wait_s

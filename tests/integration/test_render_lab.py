@@ -15,7 +15,7 @@ from support.rollouts import Rollouts, ansible_playbook, changed, counts, run_pl
 from gitops.assets import folder
 from gitops.execute import runner
 from gitops.model.stack import Healthcheck, Ingress, Mount, Publish
-from gitops.render import deployment
+from gitops.render import deployment, playbook
 
 pytestmark = pytest.mark.lab
 
@@ -132,8 +132,14 @@ DIES = ("sh", "-c", "echo starting; sleep 0.3; echo out of luck >&2; exit 7")
     ],
 )
 def test_a_failure_says_where_and_why(
-    app: Rollouts, spec: dict[str, object], kind: str, words: str, logs: tuple[str, ...]
+    app: Rollouts,
+    monkeypatch: pytest.MonkeyPatch,
+    spec: dict[str, object],
+    kind: str,
+    words: str,
+    logs: tuple[str, ...],
 ) -> None:
+    monkeypatch.setattr(playbook, "SWITCH_WAIT_S", 2.0)
     image = spec.pop("image", None) or app.image("1")
     if kind == "pull":
         image = f"{app.lab.registry}/{image}"
@@ -175,6 +181,22 @@ def test_an_edge_that_calls_the_file_invalid_keeps_the_old_one(app: Rollouts) ->
     assert "balance" in done.failure.message
     assert app.lab.on("e1", "cat", "/etc/haproxy/haproxy.cfg", "/var/lib/gitops/render/haproxy.cfg") == before
     assert app.get() == (200, "1")
+
+
+def test_a_server_that_somebody_disabled_is_taken_in_again(app: Rollouts) -> None:
+    stack = app.stack(app.image("1"), replicas=1)
+    done, _ = app.run(app.plan(stack), "one")
+    assert done.ok, done.failure
+    [container] = app.containers()
+    command = f"set server render.web.80/{container.name} state maint"
+    app.lab.on("e1", "sh", "-c", f"echo '{command}' | socat - /run/haproxy/admin.sock")
+    assert app.get()[0] == 503
+    plan = app.plan(stack, previous=stack)
+    assert (plan.starts, plan.retires, plan.edge_changes) == ((), (), True)
+    done, _ = app.run(plan, "two")
+    assert done.ok, done.failure
+    assert app.get() == (200, "1")
+    assert [c.id for c in app.containers()] == [container.id]
 
 
 def test_a_request_to_stop_ends_the_rollout_before_its_next_batch(app: Rollouts) -> None:
@@ -239,10 +261,10 @@ def test_stock_ansible_prints_the_reason(app: Rollouts) -> None:
 def test_the_teardown_playbook_leaves_nothing_of_an_application(app: Rollouts, lab: Lab) -> None:
     done, _ = app.run(app.plan(app.stack(app.image("1"), replicas=1)))
     assert done.ok, done.failure
-    playbook = folder("playbooks") / "teardown.yml"
-    arguments = [str(playbook), "-i", lab.data["inventory"], "--limit", "h1,e1", "-e", "gitops_app=render"]
+    teardown = folder("playbooks") / "teardown.yml"
+    arguments = [str(teardown), "-i", lab.data["inventory"], "--limit", "h1,e1", "-e", "gitops_app=render"]
     for expected in (True, False):
-        done_ = run_playbook(arguments, cwd=playbook.parent)
+        done_ = run_playbook(arguments, cwd=teardown.parent)
         assert done_.returncode == 0, done_.stdout + done_.stderr
         assert (changed(counts(done_.stdout)) > 0) is expected
     assert app.containers() == ()
