@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from gitops.application import Application, Desired
@@ -129,13 +129,21 @@ def go_back(
 ) -> Deployment:
     """Returns the whole application to the last good commit, or to nothing where there is none.
 
-    A rollback that fails stops and says so: nothing more is touched.
+    A host that does not answer is left out: the others serve the good commit without it,
+    and it is brought back by the first pass after its return. A rollback that fails stops
+    and says so: nothing more is touched.
     """
     if app.settings.on_failure == "halt":
         return journal.move("failed", f"{reason}\nleft as it is: on_failure is halt")
     if not journal.rolling_back:  # a controller that died may have begun it
         journal.move("rolling-back", reason)
-    back = good or Desired(failed.stack.emptied(), failed.fleet)
+    observed = observe(channels, together(good or failed, failed))
+    lost = {host.name: host.error for host in observed.hosts if not host.reachable}
+    failed = _without(failed, lost)
+    back = _without(good, lost) if good else Desired(failed.stack.emptied(), failed.fleet)
+    reason = "\n".join(
+        [reason, *(f"{name} is left out of the way back: {why}" for name, why in lost.items())]
+    )
     try:
         with journal.phase("plan"):
             plan = app.connections.allotments.plan(
@@ -154,6 +162,11 @@ def go_back(
     return journal.move("rolled-back", reason)
 
 
+def _without(desired: Desired, lost: Collection[str]) -> Desired:
+    """The same commit on the hosts that answer."""
+    return replace(desired, fleet=Fleet(tuple(host for host in desired.fleet.hosts if host.name not in lost)))
+
+
 def _carry_out(app: Application, plan: Plan, journal: Journal, stopping: Stopping) -> None:
     """Renders a plan and runs it.
 
@@ -161,7 +174,8 @@ def _carry_out(app: Application, plan: Plan, journal: Journal, stopping: Stoppin
         RolloutError: a task failed.
         StoppedError: ended at a batch boundary.
     """
-    folder = app.runs / (journal.deployment.id + ("-back" if journal.rolling_back else ""))
+    earlier = len(list(app.runs.glob(f"{journal.deployment.id}-*")))
+    folder = app.runs / f"{journal.deployment.id}-{earlier + 1}"
     with journal.phase("execute"):
         result = runner.run(
             render(plan, deployment_id=journal.deployment.id),

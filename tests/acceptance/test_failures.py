@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.load import Load
-from support.shop import NEVER_HEALTHY, Shop
+from support.shop import NEVER_HEALTHY, Shop, until
 
 pytestmark = pytest.mark.lab
 
@@ -229,3 +229,34 @@ def test_a_version_that_flaps_never_replaces_the_one_that_serves(make_shop: Make
     assert "code 9" in result["message"]
     assert not load.report.failures, load.report
     assert list(load.report.answers) == ["1"]
+
+
+def test_a_host_that_is_lost_half_way_is_left_out_and_comes_back_to_the_good_commit(
+    make_shop: MakeShop,
+) -> None:
+    shop = make_shop("lost", replicas=4)
+    good = deployed(shop, "1")
+    lost = next(name.split("/")[0] for name in shop.containers() if "-web-3-" in name)
+    shop.compose["services"]["web"]["image"] = image = shop.image("2")
+    bad = shop.push("v2")
+    with shop.serving():
+        until(
+            lambda: any(image in rest for rest in shop.containers().values()), 120, "the first replica of v2"
+        )
+        shop.lab.run("cut", lost)
+        try:
+            ended = shop.ended(bad)
+            assert ended["outcome"] == "rolled-back", ended
+            assert lost in ended["reason"]
+            status = shop.read("status", shop.name)
+            assert {"name": lost, "state": "unreachable"}.items() <= next(
+                host for host in status["hosts"] if host["name"] == lost
+            ).items()
+            assert status["commit"] == good
+        finally:
+            shop.lab.run("mend", lost)
+        shop.gitops("sync", shop.name)
+        until(
+            lambda: shop.read("status", shop.name)["health"] == "healthy", 120, "a fleet that is whole again"
+        )
+    assert not any(image in rest for rest in shop.containers().values())
