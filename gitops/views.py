@@ -42,7 +42,8 @@ def status_view(
     """
     progressing = last is not None and last.outcome == "running"
     containers = observed.containers(app)
-    services = [_service_view(plan, name, containers) for name in _service_names(plan, containers)]
+    names = _service_names(plan, containers)
+    services = [_service_view(plan, name, containers, progressing=progressing) for name in names]
     lost = [host.name for host in observed.hosts if not host.reachable]
     return {
         "app": app,
@@ -84,7 +85,11 @@ def _service_names(plan: Plan | None, containers: Sequence[Container]) -> list[s
     return [*wanted, *sorted({c.service for c in containers} - set(wanted))]
 
 
-def _service_view(plan: Plan | None, name: str, containers: Sequence[Container]) -> View:
+def _service_view(
+    plan: Plan | None, name: str, containers: Sequence[Container], *, progressing: bool
+) -> View:
+    """One service. An engine says `starting` until its first own check, long after ours has passed."""
+    fine = {"none", "healthy"} if progressing else {"none", "healthy", "starting"}
     service = plan.stack.service(name) if plan else None
     own = [c for c in containers if c.service == name]
     desired = 0
@@ -95,7 +100,7 @@ def _service_view(plan: Plan | None, name: str, containers: Sequence[Container])
         "image": service.container.image if service else (own[0].image if own else ""),
         "desired": desired,
         "running": sum(c.running for c in own),
-        "healthy": sum(c.running and c.health in {"none", "healthy"} for c in own),
+        "healthy": sum(c.running and c.health in fine for c in own),
         "replicas": [
             {
                 "slot": c.slot,

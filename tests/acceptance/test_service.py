@@ -44,6 +44,7 @@ def runs(shop: Shop) -> list[Path]:
 
 def test_killed_in_the_middle_of_a_rollout_it_converges_and_nothing_runs_twice(make_shop: MakeShop) -> None:
     shop = make_shop("killed")
+    shop.compose["services"]["web"]["deploy"]["update_config"]["monitor"] = "3s"
     deployed(shop, "1")
     shop.compose["services"]["web"]["image"] = image = shop.image("2")
     with Load(shop.lab.address("e1"), host="killed.test") as load:
@@ -93,6 +94,7 @@ def test_killed_in_the_middle_of_a_rollback_it_finishes_the_rollback(make_shop: 
 
 def test_told_to_stop_it_ends_at_a_batch_boundary_and_goes_on_later(make_shop: MakeShop) -> None:
     shop = make_shop("stopped")
+    shop.compose["services"]["web"]["deploy"]["update_config"]["monitor"] = "3s"
     deployed(shop, "1")
     shop.compose["services"]["web"]["image"] = image = shop.image("2")
     with shop.serving() as service:

@@ -37,6 +37,7 @@ def test_pushes_roll_out_and_broken_ones_return(make_shop: MakeShop) -> None:
     shop = make_shop("story")
     edge = shop.lab.address("e1")
     web = shop.compose["services"]["web"]
+    web["deploy"]["update_config"]["monitor"] = "5s"
     with shop.serving():
         v1 = shop.push("v1")
         assert shop.ended(v1)["outcome"] == "succeeded"

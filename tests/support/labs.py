@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gitops.lab.host import enter
+from gitops.lab.layout import Layout
+from gitops.lab.state import load_whole
 from gitops.lab.system import start_time
 
 FOLDERS = Path("/tmp/gitops-lab-tests")  # short: paths of Unix sockets have 107 bytes
@@ -44,7 +47,13 @@ class Lab:
 
     def on(self, host: str, *command: str, check: bool = True) -> str:
         """Runs a command as root on a host; returns its standard output without the last line break."""
-        return self.run("exec", host, "--", *command, check=check)
+        process = load_whole(Layout.of(self.folder)).hosts[host]
+        done = subprocess.run(
+            enter(process, command), check=False, capture_output=True, text=True, timeout=_COMMAND_SECONDS
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"{host}: {command}: {done.returncode}\n{done.stdout}{done.stderr}")
+        return done.stdout.rstrip("\n")
 
     def ssh(self, host: str, command: str, *, user: str = "deploy") -> subprocess.CompletedProcess[str]:
         """Runs a shell command over SSH, with the lab's key and known hosts."""

@@ -66,14 +66,17 @@ class Shop:
                     "stop_grace_period": "5s",
                     "healthcheck": {"test": HEALTHY, "interval": "10s", "timeout": "2s", "retries": 3},
                     "x-ingress": {"host": f"{name}.test", "port": 80},
-                    "deploy": {"replicas": replicas, "update_config": {"parallelism": 1}},
+                    "deploy": {
+                        "replicas": replicas,
+                        "update_config": {"parallelism": 1, "monitor": "1s"},
+                    },
                 },
                 "api": {
                     "image": shop.image("1"),
                     "init": True,
                     "healthcheck": {"test": HEALTHY, "interval": "10s"},
                     "x-ingress": {"host": f"{name}.test", "path": "/api", "port": 80},
-                    "deploy": {"replicas": 2},
+                    "deploy": {"replicas": 2, "update_config": {"monitor": "1s"}},
                 },
             }
         }
