@@ -72,12 +72,8 @@ class Session:
         Raises:
             PermanentError: there is none.
         """
-        if name not in self.settings.apps:
-            known = ", ".join(sorted(self.settings.apps)) or "none"
-            raise PermanentError(f"no application {name!r}", hint=f"gitops.yaml has: {known}")
-        return Application(
-            name, self.settings.apps[name], self.store, self.connections, self.settings.state_dir
-        )
+        settings = self.settings.app(name)
+        return Application(name, settings, self.store, self.connections, self.settings.state_dir)
 
     def resolve(self, name: str, revision: str) -> str:
         """The full SHA of a commit, branch or tag of the application's repo."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.labs import Lab
-from support.shop import Shop
-
-MakeShop = Callable[..., Shop]
+from support.shop import MakeShop, Shop
 
 
 @pytest.fixture

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.load import Load
-from support.shop import NEVER_HEALTHY, Shop, until
+from support.shop import NEVER_HEALTHY, MakeShop, Shop, until
 
 pytestmark = pytest.mark.lab
-
-MakeShop = Callable[..., Shop]
-
-
-def deployed(shop: Shop, version: str) -> str:
-    shop.compose["services"]["web"]["image"] = shop.image(version)
-    shop.compose["services"]["api"]["image"] = shop.image(version)
-    commit = shop.push(f"version {version}")
-    result = shop.sync()
-    assert result["outcome"] == "succeeded", result
-    return commit
 
 
 def broken(shop: Shop) -> str:
@@ -40,7 +28,7 @@ def ids(shop: Shop, service: str) -> set[str]:
 
 def test_a_commit_that_changes_one_service_leaves_the_other_alone(make_shop: MakeShop) -> None:
     shop = make_shop("touch")
-    deployed(shop, "1")
+    shop.deploy("1")
     api, web = ids(shop, "api"), ids(shop, "web")
     shop.compose["services"]["web"]["image"] = shop.image("2")
     shop.push("a new web")
@@ -57,7 +45,7 @@ def test_a_commit_that_changes_one_service_leaves_the_other_alone(make_shop: Mak
 
 def test_nothing_to_do_is_said_and_records_nothing(make_shop: MakeShop) -> None:
     shop = make_shop("idle", replicas=1)
-    deployed(shop, "1")
+    shop.deploy("1")
     assert shop.gitops("plan", shop.name).returncode == 0
     result = shop.sync()
     assert (result["exit"], result["outcome"]) == (0, "nothing")
@@ -72,13 +60,13 @@ def test_a_first_deployment_that_fails_is_cleaned_up(make_shop: MakeShop) -> Non
     assert shop.containers() == {}
     assert "first" not in shop.haproxy_cfg().replace("managed", "")
     assert shop.read("status", shop.name)["quarantined"] == [bad]
-    deployed(shop, "2")
+    shop.deploy("2")
 
 
 def test_a_failed_commit_stays_quarantined_until_a_retry(make_shop: MakeShop) -> None:
     """No retry loop, no ping-pong: the second try of the same commit does nothing at all."""
     shop = make_shop("retry", replicas=2)
-    good = deployed(shop, "1")
+    good = shop.deploy("1")
     bad = broken(shop)
     assert shop.sync()["outcome"] == "rolled-back"
     before = shop.containers()
@@ -99,7 +87,7 @@ def test_a_failed_commit_stays_quarantined_until_a_retry(make_shop: MakeShop) ->
 
 def test_on_failure_halt_leaves_it_as_it_is_and_says_so(make_shop: MakeShop) -> None:
     shop = make_shop("halt", replicas=2, on_failure="halt")
-    deployed(shop, "1")
+    shop.deploy("1")
     broken(shop)
     result = shop.sync()
     assert (result["exit"], result["outcome"]) == (1, "failed")
@@ -108,13 +96,13 @@ def test_on_failure_halt_leaves_it_as_it_is_and_says_so(make_shop: MakeShop) -> 
     assert len(left) == 5, "the replica that never became healthy is still there to be looked at"
     assert shop.sync()["outcome"] == "held"
     assert shop.containers() == left
-    deployed(shop, "3")
+    shop.deploy("3")
     assert len(shop.containers()) == 4
 
 
 def test_on_failure_revert_pushes_a_commit_that_returns_the_branch(make_shop: MakeShop) -> None:
     shop = make_shop("revert", replicas=2, on_failure="revert")
-    deployed(shop, "1")
+    shop.deploy("1")
     at = ("-C", str(shop.checkout))
     tree = shop.git(*at, "rev-parse", "HEAD^{tree}")
     bad = broken(shop)
@@ -130,8 +118,8 @@ def test_on_failure_revert_pushes_a_commit_that_returns_the_branch(make_shop: Ma
 
 def test_rollback_by_hand_goes_to_the_previous_good_commit_and_stays(make_shop: MakeShop) -> None:
     shop = make_shop("byhand", replicas=2)
-    first = deployed(shop, "1")
-    second = deployed(shop, "2")
+    first = shop.deploy("1")
+    second = shop.deploy("2")
     with Load(shop.lab.address("e1"), host="byhand.test") as load:
         done = shop.gitops("rollback", shop.name, "-o", "json")
     assert done.returncode == 0, done.stderr
@@ -146,7 +134,7 @@ def test_rollback_by_hand_goes_to_the_previous_good_commit_and_stays(make_shop: 
 
 def test_paused_holds_and_resumed_goes_on(make_shop: MakeShop) -> None:
     shop = make_shop("paused", replicas=1)
-    deployed(shop, "1")
+    shop.deploy("1")
     assert shop.gitops("pause", shop.name).returncode == 0
     shop.compose["services"]["web"]["image"] = shop.image("2")
     shop.push("v2")
@@ -160,7 +148,7 @@ def test_paused_holds_and_resumed_goes_on(make_shop: MakeShop) -> None:
 
 def test_a_commit_that_says_nonsense_changes_nothing_and_is_told_with_its_place(make_shop: MakeShop) -> None:
     shop = make_shop("nonsense", replicas=1)
-    good = deployed(shop, "1")
+    good = shop.deploy("1")
     before = shop.containers(), shop.haproxy_cfg()
     web: dict[str, Any] = shop.compose["services"]["web"]
     web["deploy"]["replcas"] = 3
@@ -182,7 +170,7 @@ def test_removing_most_of_an_application_waits_for_a_confirmation(make_shop: Mak
     for number in range(4):
         deploy = {"update_config": {"monitor": "1s"}}
         shop.compose["services"][f"extra{number}"] = {**idle, "deploy": deploy}
-    deployed(shop, "1")
+    shop.deploy("1")
     before = shop.containers()
     shop.compose["services"] = {"web": web}
     commit = shop.push("only web is left")
@@ -204,7 +192,7 @@ def test_text_of_a_commit_is_never_evaluated(make_shop: MakeShop, tmp_path: Path
     web["environment"] = {"TRAP": trap}
     web["labels"] = {"trap": trap}
     web["command"] = ["sh", "-c", f'echo "{trap}" > /www/index.html; exec httpd -f -p 80 -h /www']
-    deployed(shop, "1")
+    shop.deploy("1")
     with Load(shop.lab.address("e1"), host="literal.test", clients=1) as load:
         host, name = next(n.split("/") for n in shop.containers() if "-web-" in n)
         engine = next(h["engine"] for h in shop.lab.data["hosts"] if h["name"] == host)
@@ -220,7 +208,7 @@ def test_a_version_that_flaps_never_replaces_the_one_that_serves(make_shop: Make
     web = shop.compose["services"]["web"]
     del web["healthcheck"]
     web["deploy"]["update_config"]["monitor"] = "4s"
-    deployed(shop, "1")
+    shop.deploy("1")
     web["command"] = ["sh", "-c", "httpd -p 80 -h /www; echo bad > /www/index.html; sleep 2; exit 9"]
     shop.push("exits after 2 s")
     with Load(shop.lab.address("e1"), host="flaps.test") as load:
@@ -235,7 +223,7 @@ def test_a_host_that_is_lost_half_way_is_left_out_and_comes_back_to_the_good_com
     make_shop: MakeShop,
 ) -> None:
     shop = make_shop("lost", replicas=4)
-    good = deployed(shop, "1")
+    good = shop.deploy("1")
     lost = next(name.split("/")[0] for name in shop.containers() if "-web-3-" in name)
     shop.compose["services"]["web"]["image"] = image = shop.image("2")
     bad = shop.push("v2")

@@ -4,33 +4,20 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from support.load import Load
-from support.shop import Shop, until
+from support.shop import MakeShop, Shop, until
 
 from gitops.execute.processes import find
 
 pytestmark = pytest.mark.lab
 
-MakeShop = Callable[..., Shop]
-
 
 def web_images(shop: Shop) -> list[str]:
     return sorted(rest.split()[2] for name, rest in shop.containers().items() if "-web-" in name)
-
-
-def deployed(shop: Shop, version: str) -> str:
-    """Deploys a version by hand; returns its commit."""
-    for service in shop.compose["services"].values():
-        service["image"] = shop.image(version)
-    commit = shop.push(f"version {version}")
-    result = shop.sync()
-    assert result["outcome"] == "succeeded", result
-    return commit
 
 
 def half_way(shop: Shop) -> bool:
@@ -45,7 +32,7 @@ def runs(shop: Shop) -> list[Path]:
 def test_killed_in_the_middle_of_a_rollout_it_converges_and_nothing_runs_twice(make_shop: MakeShop) -> None:
     shop = make_shop("killed")
     shop.compose["services"]["web"]["deploy"]["update_config"]["monitor"] = "3s"
-    deployed(shop, "1")
+    shop.deploy("1")
     shop.compose["services"]["web"]["image"] = image = shop.image("2")
     with Load(shop.lab.address("e1"), host="killed.test") as load:
         with shop.serving() as service:
@@ -72,7 +59,7 @@ def test_killed_in_the_middle_of_a_rollout_it_converges_and_nothing_runs_twice(m
 
 def test_killed_in_the_middle_of_a_rollback_it_finishes_the_rollback(make_shop: MakeShop) -> None:
     shop = make_shop("backkill")
-    good = deployed(shop, "1")
+    good = shop.deploy("1")
     web = shop.compose["services"]["web"]
     web["image"] = shop.image("2")
     web["healthcheck"] = {"test": ["CMD", "false"], "interval": "200ms", "retries": 2}
@@ -95,7 +82,7 @@ def test_killed_in_the_middle_of_a_rollback_it_finishes_the_rollback(make_shop: 
 def test_told_to_stop_it_ends_at_a_batch_boundary_and_goes_on_later(make_shop: MakeShop) -> None:
     shop = make_shop("stopped")
     shop.compose["services"]["web"]["deploy"]["update_config"]["monitor"] = "3s"
-    deployed(shop, "1")
+    shop.deploy("1")
     shop.compose["services"]["web"]["image"] = image = shop.image("2")
     with shop.serving() as service:
         commit = shop.push("v2")

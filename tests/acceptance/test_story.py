@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 from support.load import Load
-from support.shop import DIES_AFTER_3_S, NEVER_HEALTHY, Shop
-
-MakeShop = Callable[..., Shop]
+from support.shop import DIES_AFTER_3_S, NEVER_HEALTHY, MakeShop
 
 pytestmark = pytest.mark.lab
 

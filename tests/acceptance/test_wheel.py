@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from support.load import Load
-from support.shop import Shop, until
+from support.shop import MakeShop, until
 
 pytestmark = pytest.mark.lab
 
@@ -26,8 +26,6 @@ ANSIBLE_CORE_ALONE = [
     "pyyaml",
     "resolvelib",
 ]
-
-MakeShop = Callable[..., Shop]
 
 
 def run(*command: str | Path, cwd: Path | None = None) -> str:

@@ -157,6 +157,15 @@ class Shop:
         assert done.stdout, f"sync: {done.returncode}\n{done.stderr}"
         return {**json.loads(done.stdout), "exit": done.returncode, "stderr": done.stderr}
 
+    def deploy(self, version: str) -> str:
+        """Gives both services the image of that version and deploys it by hand; returns its commit."""
+        for service in self.compose["services"].values():
+            service["image"] = self.image(version)
+        commit = self.push(f"version {version}")
+        result = self.sync()
+        assert result["outcome"] == "succeeded", result
+        return commit
+
     def history(self) -> list[dict[str, Any]]:
         """The deployments as `gitops history` reports them, newest first."""
         deployments: list[dict[str, Any]] = self.read("history", self.name)["deployments"]
@@ -224,6 +233,10 @@ class Shop:
             )  # fmt: skip
         for edge in self.lab.data["edges"]:
             self.lab.on(edge["name"], "rm", "-rf", f"/var/lib/gitops/{self.name}")
+
+
+MakeShop = Callable[..., Shop]
+"""The fixture `make_shop`: `make_shop(NAME, replicas=4, **settings of gitops.yaml)`."""
 
 
 def until(look: Callable[[], Found | None], within_s: float, what: str) -> Found:
