@@ -11,6 +11,7 @@ from gitops.config import AppSettings
 from gitops.connections import Connections
 from gitops.desired import inventory
 from gitops.errors import PermanentError, TransientError
+from gitops.execute.standby import Standby
 from gitops.model.fleet import Fleet
 from gitops.model.stack import Stack
 from gitops.source.git import Clone
@@ -35,6 +36,7 @@ class Application:
     settings: AppSettings
     store: Store
     connections: Connections
+    standby: Standby
     state_dir: Path
     _read: dict[tuple[str, str], Desired] = field(default_factory=dict)
 

@@ -15,6 +15,7 @@ from gitops.config import Settings, load
 from gitops.connections import Connections
 from gitops.errors import GitopsError
 from gitops.execute.events import Event
+from gitops.execute.standby import Standby
 from gitops.reconcile import Request, Trigger, reconcile, recover
 from gitops.source.triggers import Poll, Watch
 from gitops.store.records import Store
@@ -80,6 +81,7 @@ class Worker:
                 app.store.set_message(app.name, result.message if result.outcome == "held" else "")
                 if result.deployment is not None:
                     log.info("%s: %s %s %s", app.name, result.commit[:12], result.outcome, result.message)
+                    app.standby.warm()  # for the next one
                 if result.outcome in ("rolled-back", "failed"):
                     self.wake()  # the branch may have moved on meanwhile: the next commit goes on normally
             return self._poll.succeeded()
@@ -120,14 +122,19 @@ class Service:
             signal.signal(number, lambda *_: self.stop())
         watch = Watch(self._config, self._changed.set)
         watch.start()
-        with Store(settings.store) as store, Connections(owner="gitops serve") as connections:
-            self._follow(settings, store, connections)
+        with (
+            Store(settings.store) as store,
+            Connections(owner="gitops serve") as connections,
+            Standby(connections.folder, connections.environment()) as standby,
+        ):
+            standby.warm()
+            self._follow(settings, store, connections, standby)
             log.info("serving %s", self._config)
             while not self._stopping.is_set():
                 self._changed.wait()
                 self._changed.clear()
                 if not self._stopping.is_set():
-                    self._follow(self._reloaded(settings), store, connections)
+                    self._follow(self._reloaded(settings), store, connections, standby)
             log.info("stopping: rollouts end at their next batch boundary")
             for worker in self._workers.values():
                 worker.stop()
@@ -147,7 +154,7 @@ class Service:
             log.error("%s: the last good configuration stays: %s", self._config, problem)  # noqa: TRY400 - a user's mistake has no stack trace
             return current
 
-    def _follow(self, settings: Settings, store: Store, connections: Connections) -> None:
+    def _follow(self, settings: Settings, store: Store, connections: Connections, standby: Standby) -> None:
         """Starts, restarts and ends workers so that they are those of the settings."""
         wanted = settings.apps
         for name, worker in list(self._workers.items()):
@@ -157,7 +164,7 @@ class Service:
                 del self._workers[name]
         for name, app_settings in wanted.items():
             if name not in self._workers:
-                app = Application(name, app_settings, store, connections, settings.state_dir)
+                app = Application(name, app_settings, store, connections, standby, settings.state_dir)
                 self._workers[name] = Worker(app)
                 self._workers[name].start()
                 log.info("%s: following %s", name, app_settings.source.repo)

@@ -77,6 +77,8 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         if request.commit or not good or _left_half_way(app, commit):
             return Result("held", commit, f"{commit[:12]} is quarantined: {quarantined[commit]}")
         commit = good
+    if commit != good:
+        app.standby.warm()  # a rollout is likely: its playbook's program is loaded meanwhile
 
     try:
         desired = app.at(commit)

@@ -21,6 +21,7 @@ from gitops.observe.hosts import observe
 from gitops.plan import make_plan
 from gitops.render import deployment as render
 from gitops.render.haproxy import fragment
+from gitops.tasks.ways import way_of
 from gitops.verify import verify
 
 log = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ def roll_out(
                 lambda observed: plan_for(desired, previous, observed),
             )
         journal.move("running")
-        _carry_out(app, plan, journal, stopping)
+        _carry_out(app, plan, channels, journal, stopping)
         journal.move("verifying")
         with journal.phase("verify"):
             journal.changes(before, verify(channels, plan))
@@ -152,7 +153,7 @@ def go_back(
                 lambda observed: plan_for(back, failed, observed, rollback=True),
             )
         if not plan.empty:
-            _carry_out(app, plan, journal, stopping=lambda: False)
+            _carry_out(app, plan, channels, journal, stopping=lambda: False)
         with journal.phase("verify"):
             verify(channels, plan)
         if app.settings.on_failure == "revert" and good is not None:
@@ -167,7 +168,9 @@ def _without(desired: Desired, lost: Collection[str]) -> Desired:
     return replace(desired, fleet=Fleet(tuple(host for host in desired.fleet.hosts if host.name not in lost)))
 
 
-def _carry_out(app: Application, plan: Plan, journal: Journal, stopping: Stopping) -> None:
+def _carry_out(
+    app: Application, plan: Plan, channels: Mapping[str, Channel], journal: Journal, stopping: Stopping
+) -> None:
     """Renders a plan and runs it.
 
     Raises:
@@ -183,8 +186,9 @@ def _carry_out(app: Application, plan: Plan, journal: Journal, stopping: Stoppin
             on_event=journal.event,
             on_start=journal.run_started,
             timeout_s=app.settings.timeout_s,
-            env=app.connections.environment(),
             stopping=stopping,
+            standby=app.standby,
+            ways={host.name: way_of(channels[host.name]) for host in plan.fleet.hosts},
         )
     for old in sorted(app.runs.iterdir())[:-KEPT_RUNS]:
         shutil.rmtree(old, ignore_errors=True)

@@ -14,6 +14,7 @@ from gitops.application import Application, Desired
 from gitops.config import Settings, load
 from gitops.connections import Connections
 from gitops.errors import GitopsError, PermanentError
+from gitops.execute.standby import Standby
 from gitops.logs import Line, container_logs
 from gitops.model.observed import Observed
 from gitops.model.plan import Plan
@@ -50,12 +51,15 @@ class Session:
     settings: Settings
     store: Store
     connections: Connections
+    standby: Standby
 
     @classmethod
     def open(cls, config: Path | None) -> Self:
         """Opens the configuration, its store, and no connection yet."""
         settings = load(find_config(config))
-        return cls(settings, Store(settings.store), Connections(owner="gitops on the command line"))
+        connections = Connections(owner="gitops on the command line")
+        standby = Standby(connections.folder, connections.environment())
+        return cls(settings, Store(settings.store), connections, standby)
 
     def __enter__(self) -> Self:
         return self
@@ -63,6 +67,7 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.standby.close()
         self.connections.close()
         self.store.close()
 
@@ -73,7 +78,9 @@ class Session:
             PermanentError: there is none.
         """
         settings = self.settings.app(name)
-        return Application(name, settings, self.store, self.connections, self.settings.state_dir)
+        return Application(
+            name, settings, self.store, self.connections, self.standby, self.settings.state_dir
+        )
 
     def resolve(self, name: str, revision: str) -> str:
         """The full SHA of a commit, branch or tag of the application's repo."""

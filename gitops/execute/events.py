@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gitops.tasks import story
+
 
 @dataclass(frozen=True)
 class Event:
@@ -54,6 +56,8 @@ TOLD = {
 
 def event_of(raw: Mapping[str, Any]) -> Event | None:
     """An event as ansible-runner reports it, or None for those that say nothing of their own."""
+    if raw.get("event") == "verbose":
+        return _step_of(raw)
     kind = TOLD.get(str(raw.get("event")))
     if kind is None:
         return None
@@ -74,6 +78,16 @@ def event_of(raw: Mapping[str, Any]) -> Event | None:
         task=task,
         data=fields if isinstance(fields, dict) else {},
     )
+
+
+def _step_of(raw: Mapping[str, Any]) -> Event | None:
+    """A step of a rollout that its task has told of, in words."""
+    told = story.read(str(raw.get("stdout") or ""))
+    if told is None:
+        return None
+    mark, host, message = told
+    kind = "changed" if mark == story.DONE else "ok"
+    return Event(at=str(raw.get("created") or ""), kind=kind, message=message, host=host)
 
 
 def failure_of(event: Event) -> Failure | None:

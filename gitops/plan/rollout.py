@@ -14,12 +14,14 @@ from gitops.plan.diff import Need, ServiceDiff
 from gitops.plan.edge import Line
 from gitops.plan.schedule import claimed
 
-LAG = 1
+LAG = 2
 """How many batches later the replaced containers of a batch go (start-first).
 
 They stay in the load balancer until their successors have stood the monitor
-window, which runs beside the next batch's start: a version that dies within
-its window meets a fleet that still serves, and no window is waited for twice.
+window, which runs beside the next batches' starts: a version that dies within
+its window meets a fleet that still serves, and windows are not waited for one
+after the other. The start after those waits for the window: at most one batch more than
+this many has not proved itself.
 """
 
 _GRACE_S = 10.0  # Compose's default, for a container whose service is not known any more
@@ -156,14 +158,14 @@ def _chunks(needs: Sequence[Need], parallelism: int) -> list[Sequence[Need]]:
 
 
 def _merged(phases: Sequence[Phase]) -> list[Phase]:
-    """The phases without empty ones, and with neighbouring removals as one."""
+    """The phases without empty ones, and with neighbouring removals of a batch as one."""
     found: list[Phase] = []
     for phase in phases:
         last = found[-1] if found else None
         if isinstance(phase, RetirePhase):
             if not phase.retires:
                 continue
-            if isinstance(last, RetirePhase):
+            if isinstance(last, RetirePhase) and last.batch == phase.batch:
                 found[-1] = RetirePhase(phase.batch, last.retires + phase.retires, None)
                 continue
         found.append(phase)

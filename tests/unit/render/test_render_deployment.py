@@ -92,4 +92,4 @@ def test_the_folder_carries_what_its_plugins_import_and_nothing_of_the_controlle
         "gitops/render/edge.py",
     } <= carried
     assert not [name for name in carried if name.startswith(("gitops/model", "gitops/store", "gitops/plan"))]
-    assert "action_plugins/gitops_stage.py" in carried
+    assert "action_plugins/gitops_rollout.py" in carried
