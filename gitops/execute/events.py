@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gitops.render.playbook import HERE
 from gitops.tasks import story
 
 
@@ -62,6 +63,8 @@ def event_of(raw: Mapping[str, Any]) -> Event | None:
     if kind is None:
         return None
     data: Mapping[str, Any] = raw.get("event_data") or {}
+    if kind == "ok" and data.get("host") == HERE:
+        return None  # its steps have been told of, one by one
     result: Mapping[str, Any] = data.get("res") or {}
     if kind == "failed" and data.get("ignore_errors"):
         kind = "ok"
