@@ -24,6 +24,7 @@ from gitops.desired.problems import Problems, quoted
 from gitops.desired.units import seconds
 from gitops.desired.yaml import Node, read
 from gitops.errors import GitopsError, PermanentError, Where
+from gitops.model.tolerance import NONE, Tolerance
 from gitops.source.address import check_ref, check_url
 from gitops.source.tree import split_path
 
@@ -32,6 +33,7 @@ DEFAULT_STATE_DIR = Path("/var/lib/gitops")
 
 APP_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_PERCENT = re.compile(r"(100|[0-9]{1,2})%")
 _KINDS = {
     "string_type": "a string",
     "bool_type": "true or false",
@@ -54,6 +56,16 @@ def _duration(value: object) -> float:
     if found is None:
         raise _wrong("expected a duration", "such as 30s, 1m30s or 2h")
     return found
+
+
+def _tolerance(value: object) -> Tolerance:
+    """Return what a count or a percentage says."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return Tolerance(value)
+    found = _PERCENT.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise _wrong("expected a number of hosts or a percentage of them", "such as 1 or 25%")
+    return Tolerance(int(found[1]), percent=True)
 
 
 def _at_least(least_s: float, most_s: float) -> AfterValidator:
@@ -169,6 +181,8 @@ class AppSettings(_Strict):
     self_heal: bool = True
     prune: Literal[True] = True
     """Services that a commit no longer names go; keeping them is not supported yet."""
+    tolerate_unreachable: Annotated[Tolerance, BeforeValidator(_tolerance)] = NONE
+    """How many hosts a deployment goes on without when they cannot be used."""
     on_failure: Literal["rollback", "revert", "halt"] = "rollback"
     on_new_commit: Literal["supersede", "finish"] = "supersede"
     """Whether a rollout goes over to a newer commit at its next batch boundary, or ends first."""

@@ -24,7 +24,8 @@ from gitops.store.records import Store
 
 log = logging.getLogger(__name__)
 
-LOGGED = frozenset({"state", "play", "changed", "failed", "unreachable", "revert"})  # kinds of events
+LOGGED = frozenset({"state", "play", "changed", "failed", "unreachable", "absent", "revert"})
+"""Kinds of events."""
 
 
 class Worker:

@@ -59,9 +59,15 @@ class Journal:
         return self.store.take_asks(self.deployment.id)
 
     def changes(self, before: Observed, after: Observed) -> None:
-        """Records how many of the application's containers came, went and stayed: not the plan, the fact."""
-        app = self.deployment.app
-        old, new = ({container.id for container in seen.containers(app)} for seen in (before, after))
+        """Records how many of the application's containers came, went and stayed: not the plan, the fact.
+
+        Of a host that no longer answers nothing is known, so nothing is counted.
+        """
+        app, lost = self.deployment.app, {host.name for host in after.away}
+        old, new = (
+            {container.id for container in seen.containers(app) if container.host not in lost}
+            for seen in (before, after)
+        )
         self.store.record_changes(self.deployment.id, Changes(len(new - old), len(old - new), len(old & new)))
 
     @contextmanager

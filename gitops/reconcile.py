@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
 from gitops.application import Application
+from gitops.channel import Channel
 from gitops.errors import GitopsError, PermanentError
 from gitops.execute import runner
 from gitops.journal import Journal, Report
 from gitops.model.deployment import Deployment, Outcome
+from gitops.model.observed import ObservedHost
+from gitops.model.plan import Plan
 from gitops.observe.hosts import observe
 from gitops.plan.guard import removal_guard
 from gitops.rollout import Interrupted, go_back, plan_for, roll_out, together
@@ -88,19 +91,34 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
             removal_guard(previous.stack if previous else None, desired.stack, fleet=desired.fleet)
         fleet = together(desired, previous)
         channels = app.connections.open(fleet)
-        plan = plan_for(desired, previous, observe(channels, fleet))
+        observed = observe(channels, fleet)
+        plan = plan_for(desired, previous, observed, tolerate=app.settings.tolerate_unreachable)
     except PermanentError as problem:
         return _refuse(app, commit, good, request, report, problem)
     if plan.empty:
-        return _in_sync(app, commit, good, request, report)
-    if commit == good and not app.settings.self_heal and request.trigger in {"poll", "push"}:
+        return _in_sync(app, plan, good, request, report)
+    if _only_drifted(app, plan, good) and request.trigger in {"poll", "push"}:
         return Result("held", commit, f"drifted: {plan.changes} changes to heal, and self_heal is false")
 
-    with app.connections.locked(app.name, channels), _recorded(app, commit, good, request, report) as journal:
-        deployment = roll_out(app, desired, previous, channels, journal, request.interrupted)
+    locked = app.connections.locked(app.name, _reached(channels, observed.away))
+    with locked, _recorded(app, commit, good, request, report) as journal:
+        deployment = roll_out(app, desired, previous, channels, journal, request.interrupted, observed.away)
         if deployment.outcome == "succeeded":
             app.clone.keep(commit, f"good/{commit}")
         return Result(deployment.outcome, commit, deployment.reason, deployment)
+
+
+def _reached(channels: Mapping[str, Channel], away: Collection[ObservedHost]) -> dict[str, Channel]:
+    """The channels to the hosts that answer: only they can be locked."""
+    gone = {host.name for host in away}
+    return {name: channel for name, channel in channels.items() if name not in gone}
+
+
+def _only_drifted(app: Application, plan: Plan, good: str | None) -> bool:
+    """Whether what differs is left to a person: by `self_heal: false`, unless missed hosts are back."""
+    last = next(iter(app.store.history(app.name, limit=1)), None)
+    back = last is not None and last.degraded and not plan.absent
+    return plan.commit == good and not app.settings.self_heal and not back
 
 
 def left_half_way(app: Application, commit: str) -> bool:
@@ -132,10 +150,12 @@ def recover(app: Application, report: Report) -> None:
             continue
         failed = app.at(deployment.commit)
         good = app.at(deployment.previous_commit) if deployment.previous_commit else None
-        channels = app.connections.open(together(failed, good))
-        with app.connections.locked(app.name, channels):
+        fleet = together(failed, good)
+        channels = app.connections.open(fleet)
+        away = observe(channels, fleet).away
+        with app.connections.locked(app.name, _reached(channels, away)):
             app.store.adopt(deployment.id, this_process())
-            go_back(app, failed, good, channels, journal, deployment.reason)
+            go_back(app, failed, good, channels, journal, deployment.reason, away)
 
 
 @contextmanager
@@ -153,16 +173,17 @@ def _recorded(
         raise
 
 
-def _in_sync(app: Application, commit: str, good: str | None, request: Request, report: Report) -> Result:
+def _in_sync(app: Application, plan: Plan, good: str | None, request: Request, report: Report) -> Result:
     """Nothing differs. A new commit that changes no container is recorded as good all the same."""
+    commit = plan.commit
     if commit == good:
-        return Result("nothing", commit, "in sync")
+        return Result("nothing", commit, plan.degraded)
     with _recorded(app, commit, good, request, report) as journal:
         journal.move("planning")
         journal.move("verifying")
-        deployment = journal.move("succeeded")
+        deployment = journal.move("succeeded", plan.degraded)
     app.clone.keep(commit, f"good/{commit}")
-    return Result("nothing", commit, "in sync", deployment)
+    return Result("nothing", commit, plan.degraded, deployment)
 
 
 def _refuse(

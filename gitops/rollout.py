@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from gitops.application import Application, Desired
@@ -16,15 +17,16 @@ from gitops.execute.events import Failure
 from gitops.journal import Journal
 from gitops.model.deployment import Deployment
 from gitops.model.fleet import Fleet
-from gitops.model.observed import Observed
+from gitops.model.observed import Observed, ObservedHost
 from gitops.model.plan import Plan
+from gitops.model.tolerance import ANY, NONE, Tolerance
 from gitops.observe.hosts import observe
 from gitops.plan import make_plan
 from gitops.render import deployment as render
 from gitops.render.haproxy import fragment
 from gitops.tasks import CANCEL, PROMOTE, STOP
 from gitops.tasks.ways import way_of
-from gitops.verify import verify
+from gitops.verify import NotVerifiedError, verify
 
 log = logging.getLogger(__name__)
 
@@ -68,12 +70,17 @@ class Signals:
 
 
 def plan_for(
-    desired: Desired, previous: Desired | None, observed: Observed, *, rollback: bool = False
+    desired: Desired,
+    previous: Desired | None,
+    observed: Observed,
+    *,
+    rollback: bool = False,
+    tolerate: Tolerance = NONE,
 ) -> Plan:
     """The plan from what was observed to what is desired.
 
     `previous` lends the words for the reasons, and its hosts: one that has left
-    the fleet is emptied.
+    the fleet is emptied. As many hosts as `tolerate` says may be absent.
     """
     return make_plan(
         desired.stack,
@@ -82,6 +89,7 @@ def plan_for(
         previous=previous.stack if previous else None,
         rollback=rollback,
         fragment=fragment,
+        tolerate=tolerate.of(desired.fleet),
     )
 
 
@@ -100,11 +108,12 @@ def roll_out(
     channels: Mapping[str, Channel],
     journal: Journal,
     interrupted: Interrupted,
+    away: tuple[ObservedHost, ...] = (),
 ) -> Deployment:
     """Moves the application to the commit, or back to the last good one if that fails.
 
-    The caller holds the hosts' locks. The plan is made here, from what the hosts
-    say under the lock.
+    The caller holds the hosts' locks, but for those that are `away`: these take no part.
+    The plan is made here, from what the hosts say under the lock.
 
     Returns:
         The finished deployment: succeeded, rolled-back, failed; or cancelled or superseded at a batch
@@ -113,35 +122,73 @@ def roll_out(
     journal.move("planning")
     signals = Signals(journal, interrupted)
     fleet = together(desired, previous)
-    before = observe(channels, fleet)
+    before = observe(channels, fleet, away)
     try:
-        with journal.phase("plan"):
-            plan = app.connections.allotments.plan(
-                app.name,
-                lambda: observe(channels, fleet),
-                lambda observed: plan_for(desired, previous, observed),
-            )
-        journal.move("running")
-        _carry_out(app, plan, channels, journal, signals.files)
-        journal.move("verifying")
-        with journal.phase("verify"):
-            journal.changes(before, verify(channels, plan))
+        plan, after = _go_forward(app, desired, previous, channels, journal, signals, away)
+        journal.changes(before, after)
     except StoppedError as stop:
-        journal.changes(before, observe(channels, fleet))
+        journal.changes(before, observe(channels, fleet, away))
         if signals.why == "superseded":
             return journal.move("superseded", "a newer commit has come: it goes on from here")
         if signals.why != "cancel":
             return journal.move("cancelled", stop.message)
         app.store.quarantine(app.name, desired.stack.commit, CANCELLED)
-        return go_back(app, desired, previous, channels, journal, CANCELLED, outcome="cancelled")
+        return go_back(app, desired, previous, channels, journal, CANCELLED, away, outcome="cancelled")
     except GitopsError as failure:
-        journal.changes(before, observe(channels, fleet))
+        journal.changes(before, observe(channels, fleet, away))
         log.info("%s: %s failed: %s", app.name, desired.stack.commit[:12], failure)
         app.store.quarantine(app.name, desired.stack.commit, str(failure))
         if _pauses(desired, failure):
             return journal.move("failed", f"{failure}\nleft as it is: update_config.failure_action is pause")
-        return go_back(app, desired, previous, channels, journal, str(failure))
-    return journal.move("succeeded")
+        return go_back(app, desired, previous, channels, journal, str(failure), away)
+    return journal.move("succeeded", plan.degraded)
+
+
+def _go_forward(
+    app: Application,
+    desired: Desired,
+    previous: Desired | None,
+    channels: Mapping[str, Channel],
+    journal: Journal,
+    signals: Signals,
+    away: tuple[ObservedHost, ...],
+) -> tuple[Plan, Observed]:
+    """Plans, runs and verifies; anew without a host that is lost meanwhile, as far as that is tolerated.
+
+    A failure beside a lost host is put down to that: if the commit is to blame it fails again.
+
+    Returns:
+        The last plan, and what the hosts reported when it was verified.
+    """
+    tolerate = app.settings.tolerate_unreachable
+    while True:
+        with journal.phase("plan"):
+            plan = app.connections.allotments.plan(
+                app.name,
+                partial(observe, channels, together(desired, previous), away),
+                lambda observed: plan_for(desired, previous, observed, tolerate=tolerate),
+            )
+        try:
+            if journal.deployment.state != "running":
+                journal.move("running")
+            _carry_out(app, plan, channels, journal, signals.files)
+            journal.move("verifying")
+            with journal.phase("verify"):
+                return plan, verify(channels, plan)
+        except (RolloutError, NotVerifiedError) as failure:
+            lost = () if _too_late(failure) else observe(channels, plan.fleet).away
+            if not lost or len(plan.absent) + len(lost) > tolerate.of(desired.fleet):
+                raise
+            away = (*away, *lost)
+            names = ", ".join(host.name for host in lost)
+            journal.tell("absent", f"goes on without {names}: {failure}")
+
+
+def _too_late(failure: GitopsError) -> bool:
+    """Whether the time of the whole deployment has run out."""
+    return (
+        isinstance(failure, RolloutError) and failure.failure.kind == "timeout" and not failure.failure.host
+    )
 
 
 def _pauses(desired: Desired, failure: GitopsError) -> bool:
@@ -158,32 +205,30 @@ def go_back(
     channels: Mapping[str, Channel],
     journal: Journal,
     reason: str,
+    away: tuple[ObservedHost, ...] = (),
     *,
     outcome: Literal["rolled-back", "cancelled"] = "rolled-back",
 ) -> Deployment:
     """Returns the whole application to the last good commit, or to nothing where there is none.
 
-    A host that does not answer is left out: the others serve the good commit without it,
-    and it is brought back by the first pass after its return. A rollback that fails stops
-    and says so: nothing more is touched.
+    A host that does not answer is left out, and so is one that is `away`: the others serve the
+    good commit without it, and it is brought back by the first pass after its return. A rollback
+    that fails stops and says so: nothing more is touched.
     """
     if app.settings.on_failure == "halt" and outcome == "rolled-back":
         return journal.move("failed", f"{reason}\nleft as it is: on_failure is halt")
     if not journal.rolling_back:  # a controller that died may have begun it
         journal.move("rolling-back", reason)
-    observed = observe(channels, together(good or failed, failed))
-    lost = {host.name: host.error for host in observed.hosts if not host.reachable}
-    failed = _without(failed, lost)
-    back = _without(good, lost) if good else Desired(failed.stack.emptied(), failed.fleet)
-    reason = "\n".join(
-        [reason, *(f"{name} is left out of the way back: {why}" for name, why in lost.items())]
-    )
+    back = good or Desired(failed.stack.emptied(), failed.fleet)
+    fleet = together(back, failed)
+    lost = observe(channels, fleet, away).away
+    reason = "\n".join([reason, *(f"{host.name} is left out of the way back: {host.error}" for host in lost)])
     try:
         with journal.phase("plan"):
             plan = app.connections.allotments.plan(
                 app.name,
-                lambda: observe(channels, together(back, failed)),
-                lambda observed: plan_for(back, failed, observed, rollback=True),
+                lambda: observe(channels, fleet, lost),
+                lambda observed: plan_for(back, failed, observed, rollback=True, tolerate=ANY),
             )
         if not plan.empty:
             _carry_out(app, plan, channels, journal, signals=tuple)
@@ -194,11 +239,6 @@ def go_back(
     except GitopsError as failure:
         return journal.move("failed", f"{reason}\nthe rollback failed too: {failure}")
     return journal.move(outcome, reason)
-
-
-def _without(desired: Desired, lost: Collection[str]) -> Desired:
-    """The same commit on the hosts that answer."""
-    return replace(desired, fleet=Fleet(tuple(host for host in desired.fleet.hosts if host.name not in lost)))
 
 
 def _carry_out(

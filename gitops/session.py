@@ -114,7 +114,8 @@ class Session:
         previous = self._good(app)
         fleet = together(desired, previous)
         observed = observe(self.connections.open(fleet), fleet)
-        return plan_for(desired, previous, observed), observed
+        tolerate = app.settings.tolerate_unreachable
+        return plan_for(desired, previous, observed, tolerate=tolerate), observed
 
     def _good(self, app: Application) -> Desired | None:
         good = self.store.good(app.name)
@@ -176,7 +177,9 @@ class Session:
             if good or target:
                 desired = app.at(good or target)
                 observed = observe(self.connections.open(desired.fleet), desired.fleet)
-                plan = plan_for(desired, None, observed)
+                previous, tolerate = desired if good else None, app.settings.tolerate_unreachable
+                plan = plan_for(desired, previous, observed, tolerate=tolerate)
+                message = message or plan.degraded
         except GitopsError as problem:
             message = str(problem)
         return views.status_view(

@@ -68,7 +68,9 @@ def difference(plan: Plan, observed: Observed) -> Problem | None:
             )
         if container.health == "unhealthy":
             return Problem(f"{container.service}.{container.slot} is unhealthy", where)
-    again = make_plan(plan.stack, plan.fleet, observed, previous=None)
+    again = make_plan(
+        plan.stack, plan.whole_fleet, observed, previous=plan.previous, tolerate=len(plan.absent)
+    )
     todo = again.starts or again.retires
     if todo:
         where = Where(host=todo[0].host, container=todo[0].container)
@@ -77,9 +79,14 @@ def difference(plan: Plan, observed: Observed) -> Problem | None:
 
 
 def _down(plan: Plan, observed: Observed) -> Problem | None:
-    """The first server of the plan that some load balancer does not hold for up."""
+    """The first server of the plan that some load balancer does not hold for up.
+
+    Those of absent hosts may be down.
+    """
+    absent = {each.host.name for each in plan.absent}
+    held = {keep.container for keep in plan.keeps if keep.host in absent}
     balancers = [observed.host(host.name) for host in plan.fleet.load_balancers]
-    names = sorted(server.name for backend in plan.backends for server in backend.servers)
+    names = sorted({server.name for backend in plan.backends for server in backend.servers} - held)
     for host in balancers:
         seen = {server.name: server.status for server in host.servers} if host else {}
         for name in names:

@@ -94,7 +94,7 @@ def _service_view(
     own = [c for c in containers if c.service == name]
     desired = 0
     if plan and service:
-        desired = len(plan.fleet.container_hosts) if service.mode == "global" else service.replicas
+        desired = len(plan.whole_fleet.container_hosts) if service.mode == "global" else service.replicas
     return {
         "name": name,
         "image": service.container.image if service else (own[0].image if own else ""),
@@ -128,19 +128,28 @@ def deployment_view(deployment: Deployment) -> View:
         "commit": deployment.commit,
         "previous_commit": deployment.previous_commit,
         "outcome": deployment.outcome,
+        "degraded": deployment.degraded,
         "state": deployment.state,
         "reason": deployment.reason,
         "trigger": deployment.trigger,
         "started_at": deployment.started_at,
         "finished_at": deployment.finished_at,
         "duration_s": round(deployment.duration_s, 3),
-        "phases": {name: round(seconds, 3) for name, seconds in deployment.phases},
+        "phases": _phases(deployment),
         "changes": {
             "started": deployment.changes.started,
             "stopped": deployment.changes.stopped,
             "kept": deployment.changes.kept,
         },
     }
+
+
+def _phases(deployment: Deployment) -> dict[str, float]:
+    """Seconds by phase; one that was gone through again, without a lost host, counts in all."""
+    total: dict[str, float] = {}
+    for name, seconds in deployment.phases:
+        total[name] = total.get(name, 0.0) + seconds
+    return {name: round(seconds, 3) for name, seconds in total.items()}
 
 
 def plan_view(plan: Plan, observed: Observed, final_fragment: str) -> View:
@@ -158,6 +167,7 @@ def plan_view(plan: Plan, observed: Observed, final_fragment: str) -> View:
         "commit": plan.commit,
         "from_commit": plan.from_commit,
         "changes": plan.changes,
+        "absent": [{"host": each.host.name, "reason": each.reason} for each in plan.absent],
         "steps": [
             {
                 "batch": step.batch,

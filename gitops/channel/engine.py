@@ -20,6 +20,7 @@ from gitops.errors import Where
 
 API = "1.41"  # Docker 20.10's; later engines and Podman still answer it
 TIMEOUT_S = 30.0
+ABOUT_S = 10.0  # an engine that hangs is noticed by this first question
 PULL_SILENCE_S = 300.0  # a pull says something more often than this
 FRAME = 8  # bytes before each piece of a container's output: stream, three zeros, length
 
@@ -72,7 +73,7 @@ class Engine:
         about = self._about
         if about is None:
             # Without a version in the path, so that any engine answers.
-            about = self._about = dict(self._http.call("GET", "/version", timeout_s=TIMEOUT_S))
+            about = self._about = dict(self._http.call("GET", "/version", timeout_s=ABOUT_S))
             self._learned(about)
         return about
 

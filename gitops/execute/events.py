@@ -15,7 +15,7 @@ class Event:
     """One thing that happened in a deployment."""
 
     at: str  # ISO 8601, UTC
-    kind: str  # play, started, ok, changed, failed, unreachable; of our own: state, revert
+    kind: str  # play, started, ok, changed, failed, unreachable; of our own: state, absent, revert
     message: str = ""  # one line for people; more for a failure
     host: str = ""
     task: str = ""

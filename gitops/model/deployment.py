@@ -23,7 +23,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     "pending": frozenset({"planning", "failed", "superseded", "cancelled"}),
     "planning": frozenset({"running", "verifying", "rolling-back", "failed", "superseded", "cancelled"}),
     "running": frozenset({"verifying", "rolling-back", "failed", "superseded", "cancelled"}),
-    "verifying": frozenset({"succeeded", "rolling-back", "failed", "superseded", "cancelled"}),
+    "verifying": frozenset({"running", "succeeded", "rolling-back", "failed", "superseded", "cancelled"}),
     "rolling-back": frozenset({"rolled-back", "failed", "cancelled"}),
     "succeeded": frozenset(),
     "rolled-back": frozenset(),
@@ -63,7 +63,7 @@ class Deployment:
     commit: str  # full SHA
     previous_commit: str  # last good commit before, or empty
     state: State
-    reason: str = ""  # why it did not succeed; empty for a success
+    reason: str = ""  # why it did not succeed; for a success the hosts that it went on without
     trigger: str = ""  # push, poll, manual, rollback, retry, resume
     started_at: str = ""  # ISO 8601, UTC
     finished_at: str = ""
@@ -75,3 +75,8 @@ class Deployment:
     def outcome(self) -> Outcome:
         """The outcome that users see."""
         return outcome_of(self.state)
+
+    @property
+    def degraded(self) -> bool:
+        """Whether it succeeded without some of its hosts."""
+        return self.state == "succeeded" and bool(self.reason)

@@ -96,6 +96,11 @@ class Observed:
         """What the host of that name reported, or None."""
         return next((host for host in self.hosts if host.name == name), None)
 
+    @property
+    def away(self) -> tuple[ObservedHost, ...]:
+        """The hosts that could not be asked."""
+        return tuple(host for host in self.hosts if not host.reachable)
+
     def containers(self, app: str) -> tuple[Container, ...]:
         """The containers of one application on all hosts, by host, service, slot and name."""
         found = [c for host in self.hosts for c in host.containers if c.app == app]

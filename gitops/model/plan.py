@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from gitops.model.fleet import Fleet
+from gitops.model.fleet import Fleet, Host
 from gitops.model.stack import Stack
 
 Action = Literal["pull", "start", "keep", "switch", "drain", "stop", "remove"]
@@ -50,6 +50,14 @@ class Keep:
     host: str
     container: str
     reason: str = "unchanged"
+
+
+@dataclass(frozen=True)
+class Absent:
+    """One host that the plan goes on without, because it cannot be reached."""
+
+    host: Host
+    reason: str  # why, as whoever asked it was told
 
 
 @dataclass(frozen=True)
@@ -109,7 +117,7 @@ class Plan:
 
     app: str
     stack: Stack  # the desired state
-    fleet: Fleet
+    fleet: Fleet  # the hosts that take part
     from_commit: str  # last good commit, or empty
     pulls: tuple[Pull, ...] = ()
     keeps: tuple[Keep, ...] = ()
@@ -118,11 +126,23 @@ class Plan:
     edge_changes: bool = False  # the fragment on some load balancer differs from the final one
     rollback: bool = False  # whether it leads back: the services' `rollback_config` holds
     previous: Stack | None = None  # what runs before, for the routes of services until they are removed
+    absent: tuple[Absent, ...] = ()  # hosts of the fleet that take no part, by name
 
     @property
     def commit(self) -> str:
         """The commit that the plan leads to."""
         return self.stack.commit
+
+    @property
+    def whole_fleet(self) -> Fleet:
+        """The fleet with the hosts that are absent."""
+        hosts = (*self.fleet.hosts, *(absent.host for absent in self.absent))
+        return Fleet(tuple(sorted(hosts, key=lambda host: host.name)))
+
+    @property
+    def degraded(self) -> str:
+        """Which hosts it goes on without, and why, a line each; empty where all take part."""
+        return "\n".join(f"degraded, without {absent.host.name}: {absent.reason}" for absent in self.absent)
 
     @property
     def starts(self) -> tuple[Start, ...]:

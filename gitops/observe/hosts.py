@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -16,7 +16,7 @@ from gitops.observe import containers, files, haproxy
 SIDE_BY_SIDE = 64
 
 
-def observe(channels: Mapping[str, Channel], fleet: Fleet) -> Observed:
+def observe(channels: Mapping[str, Channel], fleet: Fleet, away: Iterable[ObservedHost] = ()) -> Observed:
     """Asks every host of the fleet, side by side.
 
     A host that cannot be asked is in the answer too, with the reason; nothing is raised for it.
@@ -24,12 +24,16 @@ def observe(channels: Mapping[str, Channel], fleet: Fleet) -> Observed:
     Args:
         channels: by host name.
         fleet: the hosts.
+        away: those that an earlier look could not reach: they are not asked again, which takes
+            long, and even if they are back by now nobody holds their locks.
     """
-    if not fleet.hosts:
-        return Observed()
-    with ThreadPoolExecutor(min(len(fleet.hosts), SIDE_BY_SIDE)) as pool:
-        seen = pool.map(lambda host: _observe(channels[host.name], host), fleet.hosts)
-        return Observed(tuple(sorted(seen, key=lambda host: host.name)))
+    known = {host.name: host for host in away if fleet.host(host.name)}
+    asked = [host for host in fleet.hosts if host.name not in known]
+    if not asked:
+        return Observed(tuple(sorted(known.values(), key=lambda host: host.name)))
+    with ThreadPoolExecutor(min(len(asked), SIDE_BY_SIDE)) as pool:
+        seen = pool.map(lambda host: _observe(channels[host.name], host), asked)
+        return Observed(tuple(sorted((*seen, *known.values()), key=lambda host: host.name)))
 
 
 def _observe(channel: Channel, host: Host) -> ObservedHost:

@@ -92,8 +92,9 @@ def history_text(view: View) -> str:
 def plan_text(view: View) -> str:
     """`gitops plan`: the steps in order, what is kept, and how haproxy.cfg changes."""
     way = f"{view['from_commit'][:SHORT] or 'nothing'} -> {view['commit'][:SHORT]}"
+    absent = "\n".join(f"degraded, without {each['host']}: {each['reason']}" for each in view["absent"])
     if not view["changes"]:
-        return f"{view['app']}: {way}: nothing to do"
+        return "\n".join([f"{view['app']}: {way}: nothing to do", *([absent] if absent else [])])
     steps = columns(
         ("BATCH", "ACTION", "REPLICA", "HOST", "REASON"),
         (
@@ -109,7 +110,7 @@ def plan_text(view: View) -> str:
     )
     count = f"{view['changes']} change{'s' if view['changes'] > 1 else ''}"
     return "\n\n".join(
-        block for block in (f"{view['app']}: {way}: {count}", steps, view["haproxy_diff"]) if block
+        block for block in (f"{view['app']}: {way}: {count}", absent, steps, view["haproxy_diff"]) if block
     )
 
 
@@ -118,13 +119,13 @@ def result_text(view: View) -> str:
     commit, deployment = view["commit"][:SHORT], view["deployment"]
     reason = f"\n{view['message']}" if view["message"] else ""
     if view["outcome"] == "nothing":
-        return f"nothing to do: {commit} is what runs"
+        return f"nothing to do: {commit} is what runs{reason}"
     if view["outcome"] == "held":
         return f"held: {view['message']}"
     took = f" in {seconds(deployment['duration_s'])}" if deployment else ""
     if view["outcome"] == "succeeded":
         changes = f" ({_changes(deployment['changes'])})" if deployment else ""
-        return f"succeeded: {commit}{took}{changes}"
+        return f"succeeded: {commit}{took}{changes}{reason}"
     if view["outcome"] == "rolled-back":
         back = deployment["previous_commit"][:SHORT] if deployment else ""
         return f"rolled-back: {commit} failed, back on {back or 'nothing: it was the first'}{took}{reason}"

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from gitops.errors import PermanentError, TransientError, Where
+from gitops.errors import PermanentError
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Container, Observed
-from gitops.model.plan import Backend, Keep, Phase, Plan, Pull, RetirePhase, Start
+from gitops.model.plan import Absent, Backend, Keep, Phase, Plan, Pull, RetirePhase, Start
 from gitops.model.stack import Stack
 from gitops.plan import edge
+from gitops.plan.absent import Held, absent_hosts, held
 from gitops.plan.diff import ServiceDiff, compare
 from gitops.plan.guard import ConfirmationRequiredError, removal_guard
 from gitops.plan.rollout import Move, order, with_edge
@@ -31,6 +32,7 @@ def make_plan(
     previous: Stack | None,
     rollback: bool = False,
     fragment: FragmentOf | None = None,
+    tolerate: int = 0,
 ) -> Plan:
     """The way from what runs to what one commit says.
 
@@ -43,45 +45,54 @@ def make_plan(
         rollback: whether this goes back, by the services' `rollback_config`.
         fragment: renders the final haproxy.cfg fragment, to be compared with what the
             load balancers have; without it that never differs.
+        tolerate: how many hosts may be absent: the plan goes on without them, and what
+            they have stays as it is.
 
     Raises:
-        TransientError: a host does not answer.
+        TransientError: more hosts are absent, or one without which nothing can be done.
         PermanentError: no host can take a container, or nothing can serve it.
     """
-    _check(stack, fleet, observed)
+    absent = absent_hosts(fleet, observed, tolerate)
+    everyone, fleet = fleet, _without(fleet, absent)
+    _check(stack, fleet)
     containers = [c for c in observed.containers(stack.app) if fleet.host(c.host)]
     seen = edge.look(stack.app, fleet, observed)
-    diffs = _diffs(stack, previous, fleet, containers, seen)
+    away = held(stack, previous, absent, observed, seen, rollback=rollback)
+    diffs = _diffs(stack, previous, everyone, containers, seen, absent, away)
     gone = tuple(c for c in containers if stack.service(c.service) is None)
-    starts = schedule(stack, diffs, gone, fleet, observed)
+    starts = schedule(stack, diffs, gone, fleet, observed, complete=not absent)
     move = Move(stack, previous, diffs, gone, starts, rollback)
     lines = _lines_now(stack, previous, fleet, diffs, gone, seen)
-    phases, final = with_edge(order(move), lines, fleet)
+    phases, final = with_edge(order(move), lines | away.stays | away.leaves, fleet, leaves=away.leaves)
     return Plan(
         app=stack.app,
         stack=stack,
         fleet=_touched(fleet, phases),
         from_commit=previous.commit if previous else "",
         pulls=_pulls(stack, starts.values()),
-        keeps=tuple(
-            Keep(c.service, c.slot, c.host, c.name)
-            for diff in diffs
-            for c in sorted(diff.keeps, key=lambda c: c.slot)
+        keeps=(
+            *(
+                Keep(c.service, c.slot, c.host, c.name)
+                for diff in diffs
+                for c in sorted(diff.keeps, key=lambda c: c.slot)
+            ),
+            *away.keeps,
         ),
         phases=phases,
         backends=final,
         edge_changes=_edge_changes(stack, fleet, observed, final, fragment),
         rollback=rollback,
         previous=previous,
+        absent=absent,
     )
 
 
-def _check(stack: Stack, fleet: Fleet, observed: Observed) -> None:
-    for host in sorted((*fleet.container_hosts, *fleet.load_balancers), key=lambda host: host.name):
-        state = observed.host(host.name)
-        if state is None or not state.reachable:
-            why = f": {state.error}" if state and state.error else ""
-            raise TransientError(f"host {host.name} does not answer{why}", where=Where(host=host.name))
+def _without(fleet: Fleet, absent: Iterable[Absent]) -> Fleet:
+    gone = {each.host.name for each in absent}
+    return Fleet(tuple(host for host in fleet.hosts if host.name not in gone))
+
+
+def _check(stack: Stack, fleet: Fleet) -> None:
     if not fleet.load_balancers and (served := [s.name for s in stack.services if s.served]):
         raise PermanentError(
             f"service {served[0]} publishes ports, but the fleet has no load balancer",
@@ -90,8 +101,15 @@ def _check(stack: Stack, fleet: Fleet, observed: Observed) -> None:
 
 
 def _diffs(
-    stack: Stack, previous: Stack | None, fleet: Fleet, containers: list[Container], seen: edge.Seen
+    stack: Stack,
+    previous: Stack | None,
+    fleet: Fleet,
+    containers: list[Container],
+    seen: edge.Seen,
+    absent: Iterable[Absent],
+    away: Held,
 ) -> tuple[ServiceDiff, ...]:
+    gone = frozenset(each.host.name for each in absent)
     hosts = [host.name for host in fleet.container_hosts]
     claims = {port: service.name for service in stack.services for port in claimed(service)}
     return tuple(
@@ -102,6 +120,8 @@ def _diffs(
             hosts,
             claims=claims,
             settled=partial(edge.settled, seen=seen, served=service.served),
+            absent=gone,
+            held=away.slots(service.name),
         )
         for service in stack.services
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from gitops.model.observed import Container
@@ -94,6 +94,8 @@ def compare(
     *,
     claims: Mapping[int, str],
     settled: Callable[[Container], bool],
+    absent: Collection[str] = (),
+    held: Collection[int] = (),
 ) -> ServiceDiff:
     """Compares the containers of one service with what is desired.
 
@@ -104,12 +106,15 @@ def compare(
         hosts: names of the container hosts.
         claims: host ports that services publish on the host itself, with the service's name.
         settled: whether a container has passed its start and switch in an earlier rollout.
+        absent: those of the hosts that cannot be used.
+        held: slots that they have, as far as is known.
     """
     judge = _Judge(service, before, frozenset(hosts), claims, settled)
     if service.mode == "global":
         wanted, found, extra = _global_slots(judge, containers, sorted(hosts))
+        wanted = {slot: host for slot, host in wanted.items() if host not in absent}
     else:
-        wanted = dict.fromkeys(range(1, service.replicas + 1), "")
+        wanted = {slot: "" for slot in range(1, service.replicas + 1) if slot not in held}
         found, extra = _replicated_slots(service, before, containers)
     keeps: list[Container] = []
     needs: list[Need] = []

@@ -173,7 +173,7 @@ def _merged(phases: Sequence[Phase]) -> list[Phase]:
 
 
 def with_edge(
-    phases: Sequence[Phase], lines: frozenset[Line], fleet: Fleet
+    phases: Sequence[Phase], lines: frozenset[Line], fleet: Fleet, *, leaves: frozenset[Line] = frozenset()
 ) -> tuple[tuple[Phase, ...], tuple[Backend, ...]]:
     """Adds to each phase what the edge serves from then on.
 
@@ -181,6 +181,7 @@ def with_edge(
         phases: the phases in order.
         lines: what the edge serves before the first.
         fleet: the hosts, for their addresses.
+        leaves: lines that no phase takes away, and that are gone at the end.
 
     Returns:
         The phases, and what the edge serves at the end.
@@ -197,7 +198,7 @@ def with_edge(
             after = frozenset(line for line in lines if line.name not in leaving)
             found.append(replace(phase, retires=retires, backends=_switch(lines, after)))
         lines = after
-    return tuple(found), edge.backends(lines)
+    return tuple(found), edge.backends(lines - leaves)
 
 
 def _switch(before: frozenset[Line], after: frozenset[Line]) -> tuple[Backend, ...] | None:

@@ -67,7 +67,13 @@ def claimed(service: Service) -> set[int]:
 
 
 def schedule(
-    stack: Stack, diffs: Sequence[ServiceDiff], gone: Sequence[Container], fleet: Fleet, observed: Observed
+    stack: Stack,
+    diffs: Sequence[ServiceDiff],
+    gone: Sequence[Container],
+    fleet: Fleet,
+    observed: Observed,
+    *,
+    complete: bool = True,
 ) -> dict[tuple[str, int], Start]:
     """Places every container that is to be started.
 
@@ -77,6 +83,8 @@ def schedule(
         gone: containers of services that are no longer in the stack.
         fleet: the hosts.
         observed: what the hosts reported.
+        complete: whether all hosts have; else one that is absent may have a container of a slot
+            that looks empty, and once it is back the two must differ in name.
 
     Returns:
         The start of each service and slot.
@@ -91,7 +99,8 @@ def schedule(
     starts: dict[tuple[str, int], Start] = {}
     for diff in diffs:
         for need, room in _placed(diff, rooms):
-            starts[diff.service.name, need.slot] = _start(stack.app, diff.service, need, room, names)
+            first = 1 if complete or need.outgoing else 2
+            starts[diff.service.name, need.slot] = _start(stack.app, diff.service, need, room, names, first)
     return starts
 
 
@@ -146,7 +155,7 @@ def _home(need: Need, service: Service, total: int, rooms: Mapping[str, _Room]) 
             raise _refusal(service, need, {need.host: rooms[need.host]})
         return open_[need.host]
     room = next((open_[c.host] for c in need.outgoing if c.host in open_), None)
-    if room is None or _has_volume(service):
+    if room is None or has_volume(service):
         return room  # with a named volume it stays where its data is
     fair, spare = divmod(total, len(open_))
     count = room.of_service[service.name]
@@ -161,7 +170,8 @@ def _open(service: Service, rooms: Mapping[str, _Room]) -> list[_Room]:
     return [room for room in rooms.values() if not room.held & claimed(service)]
 
 
-def _has_volume(service: Service) -> bool:
+def has_volume(service: Service) -> bool:
+    """Whether its containers have data that lies on one host."""
     return any(mount.kind == "volume" and mount.source for mount in service.container.mounts)
 
 
@@ -178,7 +188,7 @@ def _refusal(service: Service, need: Need, rooms: Mapping[str, _Room]) -> Perman
     )
 
 
-def _start(app: str, service: Service, need: Need, room: _Room, names: set[str]) -> Start:
+def _start(app: str, service: Service, need: Need, room: _Room, names: set[str], number: int) -> Start:
     replaces = need.outgoing[0].name if need.outgoing else ""
     targets = service.container.target_ports
     if there := need.adopted:
@@ -187,7 +197,7 @@ def _start(app: str, service: Service, need: Need, room: _Room, names: set[str])
     # A name is never used twice, not even of a container that goes first: running
     # the rendered playbook a second time would remove what the first run started.
     plain = f"{app}-{service.name}-{need.slot}-{service.container.digest[:_DIGEST_SHOWN]}"
-    name, number = plain, 1
+    name = plain if number == 1 else f"{plain}-{number}"
     while name in names:
         number += 1
         name = f"{plain}-{number}"

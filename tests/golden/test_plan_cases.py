@@ -11,6 +11,8 @@ case.yaml:
     back: true where the way leads back from `now` to `was`
     faults: container -> what its engine reports instead, or `absent`
     ports: host -> host ports that something else uses
+    absent: hosts that cannot be used
+    tolerate: how many hosts may be absent; default: none
     servers: server -> what HAProxy reports instead of UP, or `absent`
 In container names a spec's digest is replaced by `was` or `now`, or `same` for both.
 After an intended change run it with GITOPS_WRITE_GOLDEN=1 in the environment, and read the difference.
@@ -29,6 +31,7 @@ from support.planning import (
     altered,
     deployed,
     fleet_of,
+    lost,
     nothing_on,
     plan_of,
     small_fleet,
@@ -87,7 +90,7 @@ def observed_of(case: dict[str, Any], was: Stack, now: Stack, words: dict[str, s
         )
         for host in observed.hosts
     ]
-    return Observed(tuple(hosts))
+    return lost(Observed(tuple(hosts)), case.get("absent", ()))
 
 
 def masked(text: str, words: dict[str, str]) -> str:
@@ -122,12 +125,18 @@ def text_of(plan: Plan, words: dict[str, str]) -> str:
                 how = f"drain, grace {r.grace_s:g}" if r.served else f"grace {r.grace_s:g}"
                 lines.append(f"  - {r.service}.{r.slot} {r.host} {r.container} ({how}) {r.reason}{after}")
         lines += edge_text(phase.backends, words)
-    lines += [f"keep {k.service}.{k.slot} {k.host} {k.container}" for k in plan.keeps]
+    absent = [f"without {each.host.name}: {each.reason}" for each in plan.absent]
+    lines += absent
+    lines += [
+        f"keep {k.service}.{k.slot} {k.host} {k.container}"
+        + (f" ({k.reason})" if k.reason != "unchanged" else "")
+        for k in plan.keeps
+    ]
     lines += [
         "at the end" + (", haproxy.cfg changes" if plan.edge_changes else ""),
         *edge_text(plan.backends, words),
     ]
-    return "\n".join(["nothing to do"] if plan.empty else lines) + "\n"
+    return "\n".join(["nothing to do", *absent] if plan.empty else lines) + "\n"
 
 
 @pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
@@ -146,7 +155,8 @@ def test_the_plan_is_as_written(folder: Path) -> None:
     goal, before = (was, now) if case.get("back") else (now, was)
     known = before if case.get("known", True) and before.services else None
     try:
-        text = text_of(plan_of(goal, fleet, observed, known, rollback=case.get("back", False)), words)
+        ways = {"rollback": case.get("back", False), "tolerate": case.get("tolerate", 0)}
+        text = text_of(plan_of(goal, fleet, observed, known, **ways), words)
     except GitopsError as error:
         text = f"{type(error).__name__} {error}\n"
     text = f"# {case['about']}\n{masked(text, words)}"

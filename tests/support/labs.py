@@ -55,6 +55,10 @@ class Lab:
             raise AssertionError(f"{host}: {command}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout.rstrip("\n")
 
+    def up(self, host: str) -> bool:
+        """Whether a host has power."""
+        return host in load_whole(Layout.of(self.folder)).hosts
+
     def ssh(self, host: str, command: str, *, user: str = "deploy") -> subprocess.CompletedProcess[str]:
         """Runs a shell command over SSH, with the lab's key and known hosts."""
         options = (

@@ -75,14 +75,30 @@ def fragment(stack: Stack, previous: Stack | None, backends: tuple[Backend, ...]
     """Stands for the rendered fragment: planning only asks whether it is the same."""
     del previous  # its routes are the renderer's business
     routes = [(service.name, service.ingress) for service in stack.services]
-    return f"{routes} {backends}"
+    servers = [
+        line
+        for b in backends
+        for line in (
+            f"backend {backend_name(APP, b.service, b.target)}",
+            *(f"    server {s.name} {s.address}:{s.port}" for s in b.servers),
+        )
+    ]
+    return "\n".join([f"# {routes}", *servers])
 
 
 def plan_of(
-    stack: Stack, fleet: Fleet, observed: Observed, previous: Stack | None = None, *, rollback: bool = False
+    stack: Stack,
+    fleet: Fleet,
+    observed: Observed,
+    previous: Stack | None = None,
+    *,
+    rollback: bool = False,
+    tolerate: int = 0,
 ) -> Plan:
     """The plan, with a fragment to compare."""
-    return make_plan(stack, fleet, observed, previous=previous, rollback=rollback, fragment=fragment)
+    return make_plan(
+        stack, fleet, observed, previous=previous, rollback=rollback, fragment=fragment, tolerate=tolerate
+    )
 
 
 def deployed(stack: Stack, fleet: Fleet) -> Observed:
@@ -109,18 +125,7 @@ def walk(plan: Plan, observed: Observed) -> Iterator[tuple[Phase | None, Observe
             observed = _removed(plan, {(r.host, r.container) for r in phase.retires}, observed)
         yield phase, observed
     if plan.edge_changes or plan.phases:
-        observed = _switched(plan, plan.backends, observed)
-        text = fragment(plan.stack, None, plan.backends) if any(s.served for s in plan.stack.services) else ""
-        balancers = {host.name for host in plan.fleet.load_balancers}
-        observed = Observed(
-            tuple(
-                replace(host, fragments=((plan.app, text),) if text else ())
-                if host.name in balancers
-                else host
-                for host in observed.hosts
-            )
-        )
-        yield None, observed
+        yield None, _switched(plan, plan.backends, observed)
 
 
 def _started(plan: Plan, phase: StartPhase, observed: Observed) -> Observed:
@@ -193,6 +198,23 @@ def without(observed: Observed, names: Iterable[tuple[str, str]]) -> Observed:
     return Observed(tuple(hosts))
 
 
+def lost(observed: Observed, names: Iterable[str], why: str = "no route to host") -> Observed:
+    """The hosts, of which some do not answer."""
+    gone = set(names)
+    return Observed(
+        tuple(
+            ObservedHost(host.name, reachable=False, error=why) if host.name in gone else host
+            for host in observed.hosts
+        )
+    )
+
+
+def returned(observed: Observed, before: Observed) -> Observed:
+    """The hosts, with those that did not answer as they were before."""
+    there = {host.name: host for host in before.hosts}
+    return Observed(tuple(host if host.reachable else there[host.name] for host in observed.hosts))
+
+
 def altered(observed: Observed, name: str, **fields: Any) -> Observed:
     """The hosts with some fields of the container of that name replaced."""
     return Observed(
@@ -215,13 +237,15 @@ def _switched(plan: Plan, backends: tuple[Backend, ...] | None, observed: Observ
     if backends is None:
         return observed
     running = {(c.name, port) for c in observed.containers(plan.app) if c.well for _, port in c.ports}
+    absent = {absent.host.address for absent in plan.absent}  # what runs there nobody knows
     servers = []
     for backend in backends:
         for server in backend.servers:
-            assert (server.name, server.port) in running, f"{server.name} would be served and does not run"
+            known = server.address in absent or (server.name, server.port) in running
+            assert known, f"{server.name} would be served and does not run"
             name = backend_name(plan.app, backend.service, backend.target)
             servers.append(ProxyServer(name, server.name, f"{server.address}:{server.port}", "UP"))
     balancers = {host.name for host in plan.fleet.load_balancers}
-    return Observed(
-        tuple(replace(h, servers=tuple(servers)) if h.name in balancers else h for h in observed.hosts)
-    )
+    text = fragment(plan.stack, None, backends) if any(s.served for s in plan.stack.services) else ""
+    told = {"servers": tuple(servers), "fragments": ((plan.app, text),) if text else ()}
+    return Observed(tuple(replace(h, **told) if h.name in balancers else h for h in observed.hosts))

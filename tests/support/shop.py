@@ -206,9 +206,12 @@ class Shop:
         return log.read_text() if log.exists() else ""
 
     def containers(self) -> dict[str, str]:
-        """Every container of the application by name, with id, `Up` or not, and image, as the engines say."""
+        """Every container of the application by name, with id, `Up` or not, and image, as the engines say.
+
+        A host without power has none.
+        """
         found = {}
-        for host in self.lab.data["hosts"]:
+        for host in (host for host in self.lab.data["hosts"] if self.lab.up(host["name"])):
             listed = self.lab.on(
                 host["name"], host["engine"], "ps", "-a", "--no-trunc",
                 "--filter", f"label=gitops.app={self.name}",

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.planning import fleet_of
 
 from gitops.config import DEFAULT_STATE_DIR, AppSettings, Settings, load
 from gitops.errors import InvalidInputError, PermanentError
+from gitops.model.fleet import CONTAINER_HOSTS, LOAD_BALANCERS
+from gitops.model.tolerance import Tolerance
 
 MINIMAL = """
 apps:
@@ -40,6 +43,36 @@ def test_the_defaults_are_those_of_the_documentation(tmp_path: Path) -> None:
     assert (app.poll_s, app.timeout_s) == (30, 900)
     assert (app.sync, app.self_heal, app.prune, app.on_failure) == ("auto", True, True, "rollback")
     assert app.inventory_in_repo
+    assert app.tolerate_unreachable == Tolerance(0)
+
+
+@pytest.mark.parametrize("text", ["-1", "101%", "1.5", "true", "some", "5 %", "[1]"])
+def test_a_tolerance_is_a_count_or_a_percentage(tmp_path: Path, text: str) -> None:
+    found = _problems(
+        tmp_path,
+        f"apps: {{shop: {{source: {{repo: /r}}, inventory: i, tolerate_unreachable: {text}}}}}\n",
+    )
+    assert [problem.partition(": ")[2] for problem in found] == [
+        "expected a number of hosts or a percentage of them (such as 1 or 25%)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "hosts"),
+    [("0", 0), ("3", 3), ("25%", 1), ("24%", 0), ("49%", 1), ("100%", 4)],
+)
+def test_a_percentage_of_the_fleet_is_rounded_down(tmp_path: Path, said: str, hosts: int) -> None:
+    text = f"apps: {{shop: {{source: {{repo: /r}}, inventory: i, tolerate_unreachable: {said}}}}}\n"
+    fleet = fleet_of(
+        {
+            "h1": CONTAINER_HOSTS,
+            "h2": CONTAINER_HOSTS,
+            "h3": CONTAINER_HOSTS,
+            "lb1": LOAD_BALANCERS,
+            "old": [],
+        }
+    )
+    assert _load(tmp_path, text).app("shop").tolerate_unreachable.of(fleet) == hosts
 
 
 def test_every_key_is_read(tmp_path: Path) -> None:
@@ -57,6 +90,7 @@ apps:
     poll: 1m30s
     sync: manual
     self_heal: false
+    tolerate_unreachable: 25%
     on_failure: revert
     timeout: 1h
 """,
@@ -67,6 +101,7 @@ apps:
     assert (app.inventory, app.inventory_in_repo) == ("/etc/ansible/hosts", False)
     assert (app.env, app.overlays, app.profiles) == ("prod", ("compose.extra.yaml",), ("debug",))
     assert (app.poll_s, app.timeout_s) == (90, 3600)
+    assert app.tolerate_unreachable == Tolerance(25, percent=True)
     assert (app.sync, app.self_heal, app.prune, app.on_failure) == ("manual", False, True, "revert")
 
 

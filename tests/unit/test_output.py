@@ -117,6 +117,7 @@ def test_plan_shows_steps_reasons_and_the_diff() -> None:
         "commit": B,
         "from_commit": A,
         "changes": 2,
+        "absent": [{"host": "h3", "reason": "no route to host"}],
         "steps": [step],
         "haproxy_diff": "-a\n+b",
     }
@@ -124,7 +125,8 @@ def test_plan_shows_steps_reasons_and_the_diff() -> None:
     assert text.startswith(f"shop: {A[:12]} -> {B[:12]}: 2 changes\n")
     assert "1      start   web.2    h2    image changed: 1 -> 2" in text
     assert text.endswith("\n\n-a\n+b")
-    empty = {**view, "changes": 0, "steps": [], "haproxy_diff": ""}
+    assert "\n\ndegraded, without h3: no route to host\n\n" in text
+    empty = {**view, "changes": 0, "absent": [], "steps": [], "haproxy_diff": ""}
     assert plan_text(empty) == f"shop: {A[:12]} -> {B[:12]}: nothing to do"
     assert "nothing -> " in plan_text({**view, "from_commit": ""})
 
@@ -135,6 +137,10 @@ def test_plan_shows_steps_reasons_and_the_diff() -> None:
         (
             {"outcome": "succeeded", "commit": B, "message": "", "deployment": deployment()},
             f"succeeded: {B[:12]} in 4.0s (+4 -4 =2)",
+        ),
+        (
+            {"outcome": "succeeded", "commit": B, "message": "degraded", "deployment": deployment()},
+            f"succeeded: {B[:12]} in 4.0s (+4 -4 =2)\ndegraded",
         ),
         (
             {"outcome": "rolled-back", "commit": B, "message": "web exited", "deployment": deployment()},
@@ -154,7 +160,7 @@ def test_plan_shows_steps_reasons_and_the_diff() -> None:
             f"failed: {B[:12]}\nno such file",
         ),
         (
-            {"outcome": "nothing", "commit": B, "message": "in sync", "deployment": None},
+            {"outcome": "nothing", "commit": B, "message": "", "deployment": None},
             f"nothing to do: {B[:12]} is what runs",
         ),
         ({"outcome": "held", "commit": B, "message": "quarantined", "deployment": None}, "held: quarantined"),

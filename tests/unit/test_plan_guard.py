@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from support.planning import deployed, fleet_of, nothing_on, plan_of, small_fleet, stack_of
+from support.planning import applied, deployed, fleet_of, lost, nothing_on, plan_of, small_fleet, stack_of
 
 from gitops.errors import PermanentError, TransientError
-from gitops.model.observed import Observed
+from gitops.model.observed import Observed, Release
 from gitops.plan import ConfirmationRequiredError, make_plan, removal_guard
 
 FIFTY = stack_of({f"s{n:02d}": {} for n in range(50)}, "a")
@@ -51,7 +51,7 @@ def test_a_host_that_does_not_answer_is_named(name: str) -> None:
             for host in nothing_on(fleet).hosts
         )
     )
-    with pytest.raises(TransientError, match=f"host {name} does not answer: connection refused") as caught:
+    with pytest.raises(TransientError, match=f"host {name} cannot be used: connection refused") as caught:
         plan_of(stack_of({"web": {}}), fleet, observed)
     assert caught.value.where is not None
     assert caught.value.where.host == name
@@ -60,8 +60,37 @@ def test_a_host_that_does_not_answer_is_named(name: str) -> None:
 def test_a_host_that_was_not_observed_does_not_answer() -> None:
     fleet = small_fleet()
     observed = Observed(nothing_on(fleet).hosts[1:])
-    with pytest.raises(TransientError, match="host h1 does not answer"):
+    with pytest.raises(TransientError, match="host h1 cannot be used"):
         plan_of(stack_of({"web": {}}), fleet, observed)
+
+
+def test_what_keeps_a_host_out_is_named_as_what_it_is() -> None:
+    fleet = small_fleet()
+    observed = lost(nothing_on(fleet), ["h2"], "the host's key has changed: it may be another machine")
+    plan = plan_of(stack_of({"web": {}}), fleet, observed, tolerate=1)
+    assert plan.degraded == "degraded, without h2: the host's key has changed: it may be another machine"
+    with pytest.raises(TransientError, match="cannot be used: the host's key has changed"):
+        plan_of(stack_of({"web": {}}), fleet, observed)
+
+
+def test_an_old_fragment_tells_less_than_one_of_the_last_commit() -> None:
+    """A load balancer that was away lists what the absent host had then."""
+    fleet = fleet_of({"h1": "container_hosts", "h2": "container_hosts", "lb1": "load_balancers"})
+    old = stack_of({"web": {"image": "web:1", "replicas": 2, "ports": [80]}}, "a")
+    new = stack_of({"web": {"image": "web:2", "replicas": 2, "ports": [80]}}, "b")
+    first = deployed(old, fleet)
+    second = applied(plan_of(new, fleet, first, old), first)
+    stale, current = (seen.host("lb1") for seen in (first, second))
+    assert stale is not None
+    assert current is not None
+    balance = "load_balancers"
+    both = fleet_of({"h1": "container_hosts", "h2": "container_hosts", "lb1": balance, "lb2": balance})
+    one = replace(stale, releases=(Release("shop", old.commit, "1"),), servers=())
+    two = replace(current, name="lb2", releases=(Release("shop", new.commit, "2"),), servers=())
+    observed = Observed((*second.hosts[:2], one, two))
+    plan = plan_of(new, both, lost(observed, ["h2"]), new, tolerate=1)
+    digest = new.services[0].container.digest[:8]
+    assert [keep.container for keep in plan.keeps if keep.host == "h2"] == [f"shop-web-2-{digest}"]
 
 
 def test_a_host_that_left_need_not_answer() -> None:

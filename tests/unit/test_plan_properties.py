@@ -14,8 +14,10 @@ from support.planning import (
     applied,
     deployed,
     fleet_of,
+    lost,
     nothing_on,
     plan_of,
+    returned,
     service_of,
     walk,
     with_container,
@@ -316,3 +318,90 @@ def test_nothing_is_planned_twice_alike(fleet: Fleet, stack: Stack) -> None:
     plan = plan_of(stack, fleet, observed)
     assert plan == plan_of(stack, fleet, observed)
     assert plan.pulls == tuple(sorted(set(plan.pulls), key=lambda pull: (pull.host, pull.image)))
+
+
+@st.composite
+def absences(draw: st.DrawFn) -> tuple[Fleet, Stack, Observed, Observed]:
+    """A fleet, what was deployed to it, what runs, and the same with some hosts absent."""
+    hosts = {f"h{n}": CONTAINER_HOSTS for n in range(1, draw(st.integers(2, 4)) + 1)}
+    fleet = fleet_of({**hosts, "lb1": LOAD_BALANCERS, "lb2": LOAD_BALANCERS})
+    before = draw(stacks("a"))
+    whole = deployed(before, fleet)
+    if draw(st.booleans()):
+        other = plan_of(draw(stacks("c")), fleet, whole, before)
+        whole = draw(st.sampled_from([whole, *(state for _, state in walk(other, whole))]))
+    away = [f"h{draw(st.integers(1, len(hosts)))}"]
+    away += draw(st.sampled_from([[], [], ["lb1"], ["lb2"]]))
+    return fleet, before, whole, lost(whole, away)
+
+
+@CASES
+@given(absences(), stacks(), st.booleans())
+def test_planning_without_absent_hosts_ends_and_does_nothing_there(
+    absence: tuple[Fleet, Stack, Observed, Observed], stack: Stack, back: bool
+) -> None:
+    fleet, before, _, observed = absence
+    plan = plan_of(stack, fleet, observed, before, rollback=back, tolerate=2)
+    absent = {host.name for host in observed.away}
+    assert {each.host.name for each in plan.absent} == absent
+    touched = {start.host for start in plan.starts} | {retire.host for retire in plan.retires}
+    assert not absent & (touched | {host.name for host in plan.fleet.hosts})
+    after = applied(plan, observed)
+    assert plan_of(stack, fleet, after, before, tolerate=2).empty
+    assert plan_of(stack, fleet, after, stack, tolerate=2).empty
+
+
+@CASES
+@given(absences(), stacks())
+def test_replicas_of_an_absent_host_are_not_started_elsewhere(
+    absence: tuple[Fleet, Stack, Observed, Observed], stack: Stack
+) -> None:
+    fleet, before, whole, observed = absence
+    plan = plan_of(stack, fleet, observed, before, tolerate=2)
+    absent = {host.name for host in observed.away}
+    serving = {s.name for host in whole.hosts if host.name not in absent for s in host.servers}
+    there = {(c.service, c.slot) for c in observed.containers(APP)}
+    slots = {(c.service, c.slot) for c in whole.containers(APP) if c.host in absent and c.name in serving}
+    started = {(start.service, start.slot) for start in plan.starts}
+    for service, slot in slots - there:
+        wanted = stack.service(service)
+        if wanted is not None and wanted.mode == "replicated":
+            assert (service, slot) not in started
+
+
+@CASES
+@given(absences(), stacks())
+def test_the_load_balancers_keep_the_servers_of_an_absent_host(
+    absence: tuple[Fleet, Stack, Observed, Observed], stack: Stack
+) -> None:
+    fleet, before, whole, observed = absence
+    plan = plan_of(stack, fleet, observed, before, tolerate=2)
+    absent = {host.name for host in observed.away}
+    balancer = next(host for host in observed.hosts if host.name.startswith("lb") and host.reachable)
+    serving = {server.name for server in balancer.servers}
+    theirs = {c.name for c in whole.containers(APP) if c.host in absent} & serving
+    for phase in plan.phases:
+        if phase.backends is not None:
+            assert theirs <= {server.name for backend in phase.backends for server in backend.servers}
+    held = {keep.container for keep in plan.keeps if keep.host in absent} & theirs
+    for name in held:
+        old = next(c for c in whole.containers(APP) if c.name == name)
+        service = stack.service(old.service)
+        assert service is not None
+        if set(service.container.target_ports) <= {target for target, _ in old.ports}:
+            assert name in {server.name for backend in plan.backends for server in backend.servers}
+
+
+@CASES
+@given(absences(), stacks(), st.booleans())
+def test_a_host_that_returns_is_brought_to_the_commit(
+    absence: tuple[Fleet, Stack, Observed, Observed], stack: Stack, back: bool
+) -> None:
+    fleet, before, whole, observed = absence
+    plan = plan_of(stack, fleet, observed, before, rollback=back, tolerate=2)
+    after = returned(applied(plan, observed), whole)
+    done = applied(plan_of(stack, fleet, after, stack), after)
+    assert plan_of(stack, fleet, done, stack).empty
+    assert {c.spec for c in done.containers(APP)} == {
+        s.container.digest for s in stack.services if s.mode == "global" or s.replicas
+    }

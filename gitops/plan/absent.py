@@ -1,0 +1,190 @@
+"""Hosts that cannot be reached: what they have as far as is known, and that it stays as it is.
+
+A host that the controller cannot reach may serve all the same. So its replicas are
+neither started elsewhere nor taken out of the load balancers, whose own checks rule
+over them, until it is back and says what it has. A replica that the commit has no use
+for counts as missing, like one that nobody knows of.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from gitops.errors import TransientError, Where
+from gitops.model.fleet import Fleet
+from gitops.model.observed import Container, Observed, ObservedHost
+from gitops.model.plan import Absent, Keep
+from gitops.model.stack import Service, Stack
+from gitops.plan.edge import Line, Seen
+from gitops.plan.schedule import has_volume
+
+_NAME = re.compile(r"(?P<slot>\d+)-(?P<digest>[0-9a-f]+)(-\d+)?")  # of a container, after `APP-SERVICE-`
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the absent hosts have of an application.
+
+    Attributes:
+        keeps: what is left as it is.
+        stays: what the load balancers go on serving of it.
+        leaves: what they serve until the end of the rollout: the commit has no use for it.
+    """
+
+    keeps: tuple[Keep, ...] = ()
+    stays: frozenset[Line] = frozenset()
+    leaves: frozenset[Line] = frozenset()
+
+    def slots(self, service: str) -> frozenset[int]:
+        """The slots of a service that need no container elsewhere."""
+        return frozenset(keep.slot for keep in self.keeps if keep.service == service)
+
+
+def absent_hosts(fleet: Fleet, observed: Observed, tolerate: int) -> tuple[Absent, ...]:
+    """The hosts to go on without, by name.
+
+    Args:
+        fleet: the hosts; one in no group has left and is not missed.
+        observed: what the hosts reported.
+        tolerate: how many may be absent.
+
+    Raises:
+        TransientError: more are, or every container host or load balancer is.
+    """
+    states = {state.name: state for state in observed.hosts}
+    found = [
+        Absent(host, states[host.name].error if host.name in states else "")
+        for host in sorted(fleet.hosts, key=lambda host: host.name)
+        if (host.runs_containers or host.balances)
+        and not (host.name in states and states[host.name].reachable)
+    ]
+    if not found:
+        return ()
+    names = {absent.host.name for absent in found}
+    groups = (("container host", fleet.container_hosts), ("load balancer", fleet.load_balancers))
+    lacking = next((kind for kind, hosts in groups if hosts and {host.name for host in hosts} <= names), "")
+    if len(found) > tolerate or lacking:
+        first = found[0]
+        why = f": {first.reason}" if first.reason else ""
+        more = f"; nor can {', '.join(sorted(names - {first.host.name}))}" if len(found) > 1 else ""
+        hint = f"no {lacking} is left" if lacking else f"tolerate_unreachable allows {tolerate}"
+        raise TransientError(
+            f"host {first.host.name} cannot be used{why}{more}",
+            hint=hint if tolerate else "",
+            where=Where(host=first.host.name),
+        )
+    return tuple(found)
+
+
+def held(
+    stack: Stack,
+    previous: Stack | None,
+    absent: Iterable[Absent],
+    observed: Observed,
+    seen: Seen,
+    *,
+    rollback: bool,
+) -> Held:
+    """What the absent hosts have, and what becomes of it.
+
+    The load balancers' fragment tells which servers they have. What is not served is found
+    by elimination: a replica of the previous commit that no host reports is on one of them. So is
+    one with a named volume, whatever the edge tells.
+
+    Args:
+        stack: the desired state.
+        previous: what ran before, or None.
+        absent: the hosts.
+        observed: what the other hosts reported.
+        seen: what the load balancers serve.
+        rollback: whether this goes back: then only replicas of the desired version count.
+    """
+    hosts = {absent.host.address: absent for absent in absent if absent.host.runs_containers}
+    containers = observed.containers(stack.app)
+    keeps: dict[tuple[str, int, str], Keep] = {}
+    stays: set[Line] = set()
+    leaves: set[Line] = set()
+    for line in _lines(stack.app, previous, observed):
+        away = hosts.get(line.address)
+        # One that some load balancer does not serve now would have to be taken in, and to pass its check.
+        if away is None or (seen.known and line.name not in seen.everywhere):
+            continue
+        service = stack.service(line.service)
+        slot = _slot(stack.app, line, service if rollback else None)
+        if service is None or not _useful(service, slot, line.target, containers):
+            leaves.add(line)
+            continue
+        stays.add(line)
+        reason = f"{away.host.name} is absent, left as it is"
+        keeps[line.service, slot, line.name] = Keep(line.service, slot, away.host.name, line.name, reason)
+    if hosts:
+        for service in stack.services:
+            before = previous.service(service.name) if previous else None
+            told = {slot for name, slot, _ in keeps if name == service.name}
+            for slot in set(_unseen(service, before, containers)) - told:
+                keeps[service.name, slot, ""] = Keep(
+                    service.name, slot, _only(hosts.values()), "", "on an absent host, left as it is"
+                )
+    return Held(tuple(keeps[key] for key in sorted(keeps)), frozenset(stays), frozenset(leaves))
+
+
+def _lines(app: str, previous: Stack | None, observed: Observed) -> Iterator[Line]:
+    """What the load balancers were last told to serve.
+
+    One that was away itself may have an old fragment: those that recorded the last commit come first.
+    """
+
+    def old(state: ObservedHost) -> bool:
+        return previous is None or previous.commit not in {r.commit for r in state.releases if r.app == app}
+
+    told = [state for state in observed.hosts if dict(state.fragments).get(app)]
+    if not told:
+        return
+    text = dict(min(told, key=lambda state: (old(state), state.name)).fragments)[app]
+    service, target = "", ""
+    for words in (line.split() for line in text.splitlines()):
+        if words[:1] == ["backend"]:
+            service, _, target = words[1].removeprefix(f"{app}.").rpartition(".")
+        elif words[:1] == ["server"]:
+            address, _, port = words[2].rpartition(":")
+            yield Line(service, int(target), words[1], address, int(port))
+
+
+def _slot(app: str, line: Line, version: Service | None) -> int:
+    """The slot that a container's name tells; 0 where it tells none, or another version than asked for."""
+    found = _NAME.fullmatch(line.name.removeprefix(f"{app}-{line.service}-"))
+    if found is None or (version and not version.container.digest.startswith(found["digest"])):
+        return 0
+    return int(found["slot"])
+
+
+def _useful(service: Service, slot: int, target: int, containers: Iterable[Container]) -> bool:
+    """Whether the commit has a use for a container's port, and for its slot, which no other host has."""
+    if slot == 0 or target not in service.container.target_ports:
+        return False
+    return service.mode == "global" or slot in _empty(service, service.replicas, containers)
+
+
+def _unseen(service: Service, before: Service | None, containers: Iterable[Container]) -> Sequence[int]:
+    """The slots of a service that ran before, that no host reports, and that the edge does not tell of.
+
+    Where data lies on the host, nothing is started without it.
+    """
+    if before is None or "global" in (before.mode, service.mode):
+        return ()
+    if (before.served or service.served) and not has_volume(service):
+        return ()
+    return _empty(service, min(before.replicas, service.replicas), containers)
+
+
+def _empty(service: Service, replicas: int, containers: Iterable[Container]) -> Sequence[int]:
+    """The slots, of so many, for which no host reports a container."""
+    taken = {c.slot for c in containers if c.service == service.name}
+    return [slot for slot in range(1, replicas + 1) if slot not in taken]
+
+
+def _only(hosts: Iterable[Absent]) -> str:
+    names = [absent.host.name for absent in hosts]
+    return names[0] if len(names) == 1 else ""
