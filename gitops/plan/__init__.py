@@ -54,9 +54,9 @@ def make_plan(
     diffs = _diffs(stack, previous, fleet, containers, seen)
     gone = tuple(c for c in containers if stack.service(c.service) is None)
     starts = schedule(stack, diffs, gone, fleet, observed)
-    move = Move(stack, previous, diffs, gone, starts, rollback)
+    move = Move(stack, previous, diffs, gone, starts, rollback, seen.anywhere, seen.weights)
     lines = _lines_now(stack, previous, fleet, diffs, gone, seen)
-    phases, final = with_edge(order(move), lines, fleet)
+    phases, final = with_edge(order(move), lines, fleet, seen.weights)
     return Plan(
         app=stack.app,
         stack=stack,
