@@ -21,6 +21,7 @@ POLL_S = 0.02
 FORBIDDEN = re.compile(r"[\n\r;\x00]")  # would begin a second command
 FAILED = re.compile(r"\[failed: (\d+)\]")
 NAME = re.compile(r"[A-Za-z0-9_.:-]+/[A-Za-z0-9_.:-]+")
+_ANSWERS = ("1xx", "2xx", "3xx", "4xx", "5xx", "other")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ class Stat:
     queued: int
     requests: int  # total
     errors_5xx: int  # total
+    weight: int = 1  # as configured or set; what it takes
+    answers: int = 0  # total, of all status codes; 0 of TCP
+    failures: int = 0  # total: connections and answers that failed, also where another server then answered
+    mean_ms: float = 0.0  # of the last 1,024 answers; 0 of TCP
 
     @property
     def server(self) -> bool:
@@ -213,4 +218,8 @@ def _stat(row: dict[str, str]) -> Stat:
         queued=int(row.get("qcur") or 0),
         requests=int(row.get("stot") or 0),
         errors_5xx=int(row.get("hrsp_5xx") or 0),
+        weight=int(row.get("uweight") or row.get("weight") or 1),
+        answers=sum(int(row.get(f"hrsp_{kind}") or 0) for kind in _ANSWERS),
+        failures=sum(int(row.get(key) or 0) for key in ("econ", "eresp", "wredis")),
+        mean_ms=float(row.get("rtime") or 0),
     )

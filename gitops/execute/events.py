@@ -26,7 +26,7 @@ class Event:
 class Failure:
     """Why a run failed."""
 
-    kind: str  # pull, create, exit, unhealthy, edge, unreachable, timeout, lock, stopped, or internal
+    kind: str  # pull, create, exit, unhealthy, edge, judged, unreachable, timeout, lock, stopped, or internal
     message: str
     host: str = ""
     service: str = ""

@@ -21,6 +21,7 @@ from gitops.execute.processes import end_all
 from gitops.execute.standby import Standby
 from gitops.model.run import Run
 from gitops.render.playbook import LOCK_TAG
+from gitops.tasks import WAITING
 from gitops.tasks.ways import way_file
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class _Running:
     deadline: float
     failure: Failure | None = None
     timed_out: bool = False
+    looked: float = field(default_factory=time.monotonic)
     _told: queue.SimpleQueue[Event | None] = field(default_factory=queue.SimpleQueue)
 
     def event(self, raw: dict[str, Any]) -> None:
@@ -63,7 +65,11 @@ class _Running:
 
     def ending(self) -> bool:
         """Whether to kill the playbook now."""
-        if time.monotonic() > self.deadline:
+        now = time.monotonic()
+        if (self.folder / WAITING).exists():
+            self.deadline += now - self.looked  # the limit is for what is done, not for a version on trial
+        self.looked = now
+        if now > self.deadline:
             self.timed_out = True
         for name in self._signals():
             (self.folder / name).touch()

@@ -66,6 +66,7 @@ class ProxyServer:
     sessions: int = 0  # current
     requests: int = 0  # total
     errors_5xx: int = 0  # total
+    weight: int = 1
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gitops.model.fleet import Fleet, Host
-from gitops.model.stack import Stack
+from gitops.model.stack import Judge, Stack
 
-Action = Literal["pull", "start", "keep", "switch", "drain", "stop", "remove"]
+Action = Literal["pull", "start", "keep", "switch", "judge", "drain", "stop", "remove"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class Server:
     name: str  # container name
     address: str  # host address
     port: int  # host port
+    weight: int | None = None  # 0 to 256, where two versions share the requests; None: all are alike
 
 
 @dataclass(frozen=True)
@@ -79,12 +80,43 @@ class Backend:
 
 
 @dataclass(frozen=True)
+class Share:
+    """What some containers of a service get of its requests; the others that are served get the rest."""
+
+    percent: int
+    containers: tuple[str, ...]  # names
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A new version with a share of the requests, judged by the edge's counters."""
+
+    new: tuple[tuple[str, str], ...]  # (host, container), sorted
+    old: tuple[str, ...]  # containers to compare with, sorted
+    pause_s: float  # how long, where it is not manual
+    manual: bool  # until a person lets it go on
+    judge: Judge
+
+
+@dataclass(frozen=True)
 class StartPhase:
     """Part of a batch: start containers side by side, wait until each is healthy, then switch them in."""
 
     batch: int  # from 1
     starts: tuple[Start, ...]
     backends: tuple[Backend, ...] | None  # what the edge serves afterwards; None leaves it alone
+    share: Share | None = None  # of the new containers from then on; None where all are alike
+
+
+@dataclass(frozen=True)
+class ShiftPhase:
+    """The edge shares a service's requests out anew; what gets them is then on trial, or known to be good."""
+
+    batch: int  # from 1
+    service: str
+    share: Share
+    backends: tuple[Backend, ...] | None  # what the edge serves from then on; None leaves it alone
+    trial: Trial | None = None  # must end well before anything else is done
 
 
 @dataclass(frozen=True)
@@ -96,7 +128,7 @@ class RetirePhase:
     backends: tuple[Backend, ...] | None  # what the edge serves while they drain; None leaves it alone
 
 
-Phase = StartPhase | RetirePhase
+Phase = StartPhase | ShiftPhase | RetirePhase
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ def servers(proxy: Proxy) -> tuple[ProxyServer, ...]:
             sessions=stat.sessions,
             requests=stat.requests,
             errors_5xx=stat.errors_5xx,
+            weight=stat.weight,
         )
         for stat in proxy.stats()
         if stat.server

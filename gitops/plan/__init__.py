@@ -61,9 +61,11 @@ def make_plan(
     diffs = _diffs(stack, previous, everyone, containers, seen, absent, away)
     gone = tuple(c for c in containers if stack.service(c.service) is None)
     starts = schedule(stack, diffs, gone, fleet, observed, complete=not absent)
-    move = Move(stack, previous, diffs, gone, starts, rollback)
+    move = Move(stack, previous, diffs, gone, starts, rollback, seen.anywhere, seen.weights)
     lines = _lines_now(stack, previous, fleet, diffs, gone, seen)
-    phases, final = with_edge(order(move), lines | away.stays | away.leaves, fleet, leaves=away.leaves)
+    phases, final = with_edge(
+        order(move), lines | away.stays | away.leaves, fleet, seen.weights, leaves=away.leaves
+    )
     return Plan(
         app=stack.app,
         stack=stack,

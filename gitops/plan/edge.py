@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from gitops.model.fleet import Fleet
@@ -29,6 +29,8 @@ class Seen:
     known: bool  # whether any load balancer reported any server of the application
     anywhere: frozenset[str] = frozenset()  # names that take traffic on some load balancer
     everywhere: frozenset[str] = frozenset()  # names that take traffic on all that reported
+    weights: Mapping[str, int] = field(default_factory=dict)
+    """The weights of all servers of services in which not all are alike: two versions share the requests."""
 
 
 def backend_name(app: str, service: str, target: int) -> str:
@@ -37,24 +39,34 @@ def backend_name(app: str, service: str, target: int) -> str:
 
 
 def _disabled(server: ProxyServer) -> bool:
-    return server.status.startswith(("MAINT", "DRAIN"))
+    """Whether somebody has taken it out of service; one of weight 0 is ready, and only gets nothing."""
+    return server.status.startswith("MAINT") or (server.status.startswith("DRAIN") and server.weight > 0)
 
 
 def look(app: str, fleet: Fleet, observed: Observed) -> Seen:
     """What the load balancers reported of one application's servers."""
     reported = []
-    for host in fleet.load_balancers:
+    weights: dict[str, int] = {}
+    for host in sorted(fleet.load_balancers, key=lambda host: host.name):
         state = observed.host(host.name)
         ours = [s for s in state.servers if s.backend.startswith(f"{app}.")] if state else []
         if ours:
             reported.append(frozenset(s.name for s in ours if not _disabled(s)))
+        weighed = {_service(s.backend) for s in ours if s.weight != 1}
+        weights |= {s.name: s.weight for s in ours if _service(s.backend) in weighed}
     if not reported:
         return Seen(known=False)
     return Seen(
         known=True,
         anywhere=frozenset.union(*reported),
         everywhere=frozenset.intersection(*reported),
+        weights=weights,
     )
+
+
+def _service(backend: str) -> str:
+    """Application and service of a backend's name."""
+    return backend.rpartition(".")[0]
 
 
 def serves(container: Container, seen: Seen) -> bool:
@@ -103,23 +115,26 @@ def start_lines(start: Start, fleet: Fleet) -> frozenset[Line]:
     )
 
 
-def backends(lines: Iterable[Line]) -> tuple[Backend, ...]:
-    """Lines as sorted backends; one without a server is left out."""
+def backends(lines: Iterable[Line], weights: Mapping[str, int] | None = None) -> tuple[Backend, ...]:
+    """Lines as sorted backends, with weights by name; one without a server is left out."""
+    weighed = weights or {}
     found: dict[tuple[str, int], list[Server]] = {}
     for line in sorted(lines):
-        found.setdefault((line.service, line.target), []).append(Server(line.name, line.address, line.port))
+        server = Server(line.name, line.address, line.port, weighed.get(line.name))
+        found.setdefault((line.service, line.target), []).append(server)
     return tuple(Backend(service, target, tuple(servers)) for (service, target), servers in found.items())
 
 
 def drifted(app: str, final: tuple[Backend, ...], fleet: Fleet, observed: Observed) -> bool:
-    """Whether a load balancer that reported servers lacks one of the final ones, or has it disabled."""
+    """Whether a load balancer that reported servers lacks one of the final ones, or does not fully use it."""
     wanted = {(backend_name(app, b.service, b.target), server.name) for b in final for server in b.servers}
     for host in fleet.load_balancers:
         state = observed.host(host.name)
         if (
             state
             and state.servers
-            and not wanted <= {(s.backend, s.name) for s in state.servers if not _disabled(s)}
+            and not wanted
+            <= {(s.backend, s.name) for s in state.servers if not _disabled(s) and s.weight == 1}
         ):
             return True
     return False

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Container
-from gitops.model.plan import Backend, Phase, Retire, RetirePhase, Start, StartPhase
+from gitops.model.plan import Backend, Phase, Retire, RetirePhase, Share, ShiftPhase, Start, StartPhase
 from gitops.model.stack import Service, Stack, UpdateConfig
-from gitops.plan import edge
+from gitops.plan import canary, edge
 from gitops.plan.diff import Need, ServiceDiff
 from gitops.plan.edge import Line
 from gitops.plan.schedule import claimed
+from gitops.plan.share import weights as weights_of
 
 LAG = 2
 """How many batches later the replaced containers of a batch go (start-first).
@@ -37,6 +38,8 @@ class Move:
     gone: tuple[Container, ...]  # containers of services that are no longer in the stack
     starts: Mapping[tuple[str, int], Start]
     rollback: bool = False
+    serving: Collection[str] = ()  # names of containers that the edge has in service
+    weights: Mapping[str, int] = field(default_factory=dict)  # of those that share requests unalike
 
     def grace_s(self, service: str) -> float:
         """The stop grace of a service's running containers, in seconds."""
@@ -69,14 +72,16 @@ def stop_first_reason(service: Service, policy: UpdateConfig) -> str:
 
 def order(move: Move) -> tuple[Phase, ...]:
     """The phases of a plan, without what the edge serves in each."""
-    early = _early(move)
-    phases: list[Phase] = []
-    batch = 1
+    back = [canary.way_back(move, diff) for diff in move.diffs]
+    early = {name: retire for _, gone in back for name, retire in gone.items()} | _early(move)
+    phases: list[Phase] = [shift for shift, _ in back if shift]
+    batch = 2 if phases else 1
     if early:
         phases.append(RetirePhase(batch, tuple(early.values()), None))
         batch += 1
     for diff in move.diffs:
-        own = _merged(_service(move, diff, batch, frozenset(early)))
+        ways = canary.phases if canary.on_trial(move, diff) else _service
+        own = _merged(ways(move, diff, batch, frozenset(early)))
         phases += own
         batch = max([batch, *(phase.batch + 1 for phase in own)])
     last = [move.retire(c, "service removed") for c in move.gone if c.name not in early]
@@ -122,6 +127,8 @@ def _service(move: Move, diff: ServiceDiff, batch: int, early: frozenset[str]) -
             start = move.starts[diff.service.name, need.slot]
             if forced and need.replaces_well:
                 start = replace(start, reason=f"{start.reason}; {forced}")
+            elif need.replaces_well and not move.rollback and (why := canary.obstacle(diff)):
+                start = replace(start, reason=f"{start.reason}; {why}")
             starts.append(start)
             for container in need.outgoing:
                 if container.name in early:
@@ -173,7 +180,12 @@ def _merged(phases: Sequence[Phase]) -> list[Phase]:
 
 
 def with_edge(
-    phases: Sequence[Phase], lines: frozenset[Line], fleet: Fleet, *, leaves: frozenset[Line] = frozenset()
+    phases: Sequence[Phase],
+    lines: frozenset[Line],
+    fleet: Fleet,
+    weights: Mapping[str, int],
+    *,
+    leaves: frozenset[Line] = frozenset(),
 ) -> tuple[tuple[Phase, ...], tuple[Backend, ...]]:
     """Adds to each phase what the edge serves from then on.
 
@@ -181,26 +193,52 @@ def with_edge(
         phases: the phases in order.
         lines: what the edge serves before the first.
         fleet: the hosts, for their addresses.
+        weights: of servers that share a service's requests unalike now.
         leaves: lines that no phase takes away, and that are gone at the end.
 
     Returns:
-        The phases, and what the edge serves at the end.
+        The phases, and what the edge serves at the end, all servers of a service alike.
     """
     found: list[Phase] = []
+    now = edge.backends(lines, weights)
     for phase in phases:
+        done: Phase = phase
+        after = lines
         if isinstance(phase, StartPhase):
             after = lines.union(*(edge.start_lines(start, fleet) for start in phase.starts))
-            found.append(replace(phase, backends=_switch(lines, after)))
-        else:
+        elif isinstance(phase, RetirePhase):
             served = {line.name for line in lines}
             retires = tuple(replace(r, served=r.container in served) for r in phase.retires)
             leaving = {retire.container for retire in retires}
             after = frozenset(line for line in lines if line.name not in leaving)
-            found.append(replace(phase, retires=retires, backends=_switch(lines, after)))
-        lines = after
+            done = replace(phase, retires=retires)
+        weights = _weights(weights, lines, after, phase)
+        then = now if after == lines and not isinstance(phase, ShiftPhase) else edge.backends(after, weights)
+        found.append(replace(done, backends=None if then == now else then))
+        lines, now = after, then
     return tuple(found), edge.backends(lines - leaves)
 
 
-def _switch(before: frozenset[Line], after: frozenset[Line]) -> tuple[Backend, ...] | None:
-    """What the edge serves after a phase, or None where the phase does not change it."""
-    return None if before == after else edge.backends(after)
+def _weights(
+    weights: Mapping[str, int], before: frozenset[Line], after: frozenset[Line], phase: Phase
+) -> Mapping[str, int]:
+    """The weights after a phase; a service whose servers are all alike has none.
+
+    Without a share of its own what comes gets as much as the one that has most: so a
+    version that has lost its requests does not get them back while the other one grows.
+    """
+    share: Share | None = None if isinstance(phase, RetirePhase) else phase.share
+    if not weights and share is None:
+        return weights
+    found = dict(weights)
+    services = {phase.service} if isinstance(phase, ShiftPhase) else {line.service for line in before ^ after}
+    for service in services:
+        known = {line.name for line in before if line.service == service and line.name in found}
+        there = {line.name for line in after if line.service == service}
+        most = max((found[name] for name in known), default=1)
+        own = weights_of(share, there) if share else {name: found.get(name, most) for name in there}
+        for name in known:
+            del found[name]
+        if len(set(own.values())) > 1 or share:
+            found |= own
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from gitops.model.plan import Backend, Phase, Plan, Retire, RetirePhase, Step
+from gitops.model.plan import Backend, Phase, Plan, Retire, RetirePhase, ShiftPhase, Step, Trial
 
 
 def steps(plan: Plan) -> tuple[Step, ...]:
@@ -35,6 +35,9 @@ def _phase(plan: Plan, phase: Phase) -> Iterator[Step]:
         yield from (_of(phase.batch, retire, "stop") for retire in phase.retires)
         yield from (_of(phase.batch, retire, "remove") for retire in phase.retires)
         return
+    if isinstance(phase, ShiftPhase):
+        yield from _shift(plan, phase)
+        return
     for start in phase.starts:
         yield Step(phase.batch, "start", start.service, start.slot, start.host, start.reason)
     if phase.backends is not None:
@@ -55,6 +58,27 @@ def _switch(plan: Plan, batch: int, service: str, backends: Iterable[Backend]) -
         yield Step(
             batch, "switch", service, 0, host.name, f"{len(servers)} server{'' if len(servers) == 1 else 's'}"
         )
+
+
+def _shift(plan: Plan, phase: ShiftPhase) -> Iterator[Step]:
+    """One line for each load balancer, and one for the trial."""
+    count = len(phase.share.containers)
+    to = f"{phase.share.percent}% of the requests to {count} container{'' if count == 1 else 's'}"
+    for host in sorted(plan.fleet.load_balancers, key=lambda host: host.name):
+        if phase.backends is not None:
+            yield Step(phase.batch, "switch", phase.service, 0, host.name, to)
+    if phase.trial:
+        yield Step(phase.batch, "judge", phase.service, 0, "", _trial(plan.app, phase.trial))
+
+
+def _trial(app: str, trial: Trial) -> str:
+    judge = trial.judge
+    how_long = f"until `gitops promote {app}`" if trial.manual else f"{trial.pause_s:g}s"
+    limits = [f"5xx {judge.max_5xx:.3%}", f"errors {judge.max_errors:.3%}"]
+    limits += [f"mean {judge.max_mean_ms:g} ms"] if judge.max_mean_ms else []
+    more = " more than the old version" if judge.against == "old" else ""
+    allowed = ", ".join(limit.replace(".000%", "%") for limit in limits)
+    return f"{how_long}, allowed: {allowed}{more}, of {judge.min_requests} requests or more"
 
 
 def _edge_only(plan: Plan) -> Iterator[Step]:

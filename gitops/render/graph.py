@@ -11,7 +11,18 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from gitops.model.plan import Backend, Plan, Pull, Retire, RetirePhase, Start, StartPhase
+from gitops.model.plan import (
+    Backend,
+    Plan,
+    Pull,
+    Retire,
+    RetirePhase,
+    Share,
+    ShiftPhase,
+    Start,
+    StartPhase,
+    Trial,
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,16 @@ class Switch:
     backends: tuple[Backend, ...]
     joins: tuple[Start, ...] = ()
     drains: tuple[Retire, ...] = ()
+    share: Share | None = None  # of a service whose requests it shares out anew
+
+
+@dataclass(frozen=True)
+class Judging:
+    """A new version with its share of the requests, until its trial is over."""
+
+    service: str
+    percent: int
+    trial: Trial
 
 
 @dataclass(frozen=True)
@@ -61,7 +82,7 @@ class Gate:
     delay_s: float = 0.0
 
 
-Work = Pulls | Start | Watch | Switch | Retire | Release | Gate
+Work = Pulls | Start | Watch | Switch | Judging | Retire | Release | Gate
 
 
 @dataclass(frozen=True)
@@ -86,6 +107,8 @@ def graph(plan: Plan) -> tuple[Step, ...]:
     for phase in plan.phases:
         if isinstance(phase, StartPhase):
             line.start(plan, phase)
+        elif isinstance(phase, ShiftPhase):
+            line.shift(phase)
         else:
             line.retire(phase)
     line.finish(plan)
@@ -103,6 +126,7 @@ class _Line:
     service: str = ""  # of the last start
     room: tuple[str, ...] = ()  # the last removals that made room for what starts after them
     proven: tuple[str, ...] = ()  # the last watches that something waits for
+    judged: str = ""  # the last trial
     started: dict[str, tuple[str, Start]] = field(default_factory=dict)  # container -> its start
     watched: dict[str, str] = field(default_factory=dict)  # container -> its watch
     removed: dict[str, str] = field(default_factory=dict)  # container -> its removal
@@ -130,7 +154,7 @@ class _Line:
 
     def start(self, plan: Plan, phase: StartPhase) -> None:
         """One batch after the other. What starts in place of something waits until that is gone."""
-        waits = [self.starting or self.images, *self.room, *self.proven]
+        waits = [self.starting or self.images, *self.room, *self.proven, self.judged]
         service = phase.starts[0].service if phase.starts else self.service
         if service != self.service:  # what others depend on is served before they start
             waits += [self.switching, *self.removed.values()]
@@ -147,10 +171,22 @@ class _Line:
         if phase.backends is not None:
             self._switch(phase.backends, [self.starting], joins=phase.starts)
 
+    def shift(self, phase: ShiftPhase) -> None:
+        """Another share of the requests: for what is known to be good it waits for nothing."""
+        waits = [self.images, self.starting, self.judged] if phase.trial else []
+        if phase.backends is not None:
+            self._switch(phase.backends, waits, share=phase.share)
+        if phase.trial is None:
+            return
+        self.proven = tuple(self._watch(name) for name in phase.share.containers if name in self.started)
+        work = Judging(phase.service, phase.share.percent, phase.trial)
+        name = f"judge {phase.service} {work.percent}%"
+        self.judged = self._add(name, work, [self.switching, self.starting, self.judged])
+
     def retire(self, phase: RetirePhase) -> None:
         """Watch the successors, let the edge drain what goes, then stop and remove it."""
         watches = tuple(self._watch(retire.successor, retire) for retire in phase.retires if retire.successor)
-        after = [self.images, *watches]
+        after = [self.images, *watches, self.judged]
         if len(watches) < len(phase.retires):
             after.append(self.starting)
         if phase.backends is None:
@@ -172,8 +208,8 @@ class _Line:
         for start in plan.starts:
             self._watch(start.container)
         if self.edge != plan.backends if self.edge is not None else plan.edge_changes:
-            self._switch(plan.backends, [self.images, self.starting, *self.removed.values()])
-        last = [self.switching, *self.watched.values()]
+            self._switch(plan.backends, [self.images, self.starting, self.judged, *self.removed.values()])
+        last = [self.switching, self.judged, *self.watched.values()]
         self._add("release", Release(), [*last, *([] if any(last) else self.removed.values())])
 
     def _watch(self, container: str, kept: Retire | None = None) -> str:
@@ -194,10 +230,11 @@ class _Line:
         *,
         joins: tuple[Start, ...] = (),
         drains: tuple[Retire, ...] = (),
+        share: Share | None = None,
     ) -> str:
         """One change of the edge after the other."""
         self.switches += 1
-        switch = Switch(f"haproxy/{self.switches:04d}.cfg", backends, joins, drains)
+        switch = Switch(f"haproxy/{self.switches:04d}.cfg", backends, joins, drains, share)
         self.switching = self._add(f"switch {self.switches}", switch, [self.switching, *after])
         self.edge = backends
         return self.switching

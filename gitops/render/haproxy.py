@@ -140,7 +140,13 @@ def _doors(stack: Stack) -> dict[_Door, _Target]:
 
 def _section(name: str, mode: str, servers: Iterable[Server]) -> dict[str, Any]:
     by_name = sorted(servers, key=lambda server: server.name)
-    return {"name": name, "mode": mode, "options": _SERVER_OPTIONS[mode], "servers": by_name}
+    return {
+        "name": name,
+        "mode": mode,
+        "weighted": any(server.weight is not None for server in by_name),
+        "options": _SERVER_OPTIONS[mode],
+        "servers": by_name,
+    }
 
 
 def _check(app: str, routes: Iterable[_Route], backends: Iterable[Backend], names: Iterable[str]) -> None:

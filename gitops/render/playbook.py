@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gitops.errors import PermanentError
 from gitops.model.plan import Backend, Plan, Retire, Start
 from gitops.render.environment import environment
-from gitops.render.graph import Gate, Pulls, Release, Step, Switch, Watch, Work, graph
+from gitops.render.graph import Gate, Judging, Pulls, Release, Step, Switch, Watch, Work, graph
+from gitops.render.haproxy import backend_name
 
 HERE = "localhost"
 """The play that rolls out runs on the controller, in one process, which reaches every host by its channel."""
@@ -148,6 +149,7 @@ def _fields(plan: Plan, work: Work) -> tuple[str, dict[str, Any]]:
             drained = [retire for retire in work.drains if retire.served]
             parts = [f"take in {_slots(work.joins)}"] if work.joins else []
             parts += [f"drain the old {_slots(drained)}"] if drained else []
+            parts += [f"{work.share.percent}% to {_listed(work.share.containers)}"] if work.share else []
             return f"the edge: {', then '.join(parts) or 'its final state'}", {
                 "do": "switch",
                 "fragment": work.file,
@@ -155,6 +157,8 @@ def _fields(plan: Plan, work: Work) -> tuple[str, dict[str, Any]]:
                 "drain": [retire.container for retire in drained],
                 "drain_s": max((retire.grace_s for retire in drained), default=0.0),
             }
+        case Judging():
+            return _judging(plan, work)
         case Retire():
             return f"the old {_label(work)} on {work.host}: {work.reason}", {
                 "do": "remove",
@@ -166,6 +170,24 @@ def _fields(plan: Plan, work: Work) -> tuple[str, dict[str, Any]]:
             return "all that is new has proved itself", {"do": "release"}
         case Gate():
             return "", {"do": "wait", **({"delay_s": work.delay_s} if work.delay_s else {})}
+
+
+def _judging(plan: Plan, work: Judging) -> tuple[str, dict[str, Any]]:
+    trial = work.trial
+    service = plan.stack.service(work.service)
+    targets = service.container.target_ports if service else ()
+    how_long = "until the file `promote` lies here" if trial.manual else f"for {trial.pause_s:g} s"
+    return f"{work.service}: the edge's counters of the new containers are judged {how_long}", {
+        "do": "judge",
+        "service": work.service,
+        "backends": [backend_name(plan.app, work.service, target) for target in targets],
+        "percent": work.percent,
+        "new": [{"host": host, "name": name} for host, name in trial.new],
+        "old": list(trial.old),
+        "pause_s": trial.pause_s,
+        "manual": trial.manual,
+        "judge": asdict(trial.judge),
+    }
 
 
 def _monitor_s(plan: Plan, service: str) -> float:

@@ -12,3 +12,6 @@ CANCEL = "cancel"
 
 PROMOTE = "promote"
 """A file of this name passes the pause that waits for it, which takes it away."""
+
+WAITING = "waiting"
+"""In the run folder while a version is on trial: `promote` has a meaning, and the time limit stands still."""

@@ -131,6 +131,8 @@ class _Running:
     def follow(self, *, reload: bool) -> bool:
         """Makes HAProxy serve what is wanted; whether it was reloaded for that."""
         there = self._servers()
+        changed = self._weigh(there, lambda now, wanted: wanted > now)
+        there = self._servers() if changed else there
         leaving = [place for place in there if place not in self._wanted]
         joining = [place for place in self._wanted if place not in there or _idle(there[place])]
         if not reload:
@@ -139,10 +141,12 @@ class _Running:
             except ProxyError:
                 # A name instead of an address, or a backend that is missing: what a reload can do.
                 reload = True
+        # Who gets more has it by now: there is no moment in which nobody would take a request.
+        changed += self._weigh(there, lambda now, wanted: wanted < now)
         if reload:
             self._drain(leaving)
             self._proxy.reload()
-            self._until_checked(joining, lambda stat: stat.status.startswith("UP"))
+            self._until_checked(joining, self._up)
         else:
             self._drain(leaving)
             self._leave(leaving)
@@ -151,7 +155,25 @@ class _Running:
             self.said.append(f"{len(joining)} in")
         if leaving:
             self.said.append(f"{len(leaving)} out")
+        if changed:
+            self.said.append(f"{changed} weights changed")
         return reload
+
+    def _weigh(self, there: Mapping[Place, Stat], concerns: Callable[[int, int], bool]) -> int:
+        """Sets the weights of servers that are there, where that `concerns` (now, wanted); how many."""
+        wanted = {place: _weight(line) for place, line in self._wanted.items()}
+        changes = [
+            (place, wanted[place])
+            for place, stat in there.items()
+            if place in wanted and concerns(stat.weight, wanted[place])
+        ]
+        for (backend, server), weight in changes:
+            self._proxy.set_weight(backend, server, str(weight))
+        return len(changes)
+
+    def _up(self, stat: Stat) -> bool:
+        """Whether a server takes requests, or would if it had a weight."""
+        return stat.status.startswith("UP") or (stat.status.startswith("DRAIN") and not stat.weight)
 
     def _join(self, places: Sequence[Place], there: Mapping[Place, Stat]) -> None:
         """Puts servers in service; new ones only when HAProxy's own check has reached them."""
@@ -165,7 +187,7 @@ class _Running:
         for backend, server in places:
             self._proxy.set_state(backend, server, "ready")
         # HAProxy does not check what somebody has put in maintenance: those are looked at afterwards.
-        self._until_checked(places, lambda stat: stat.status.startswith("UP"))
+        self._until_checked(places, self._up)
 
     def _until_checked(self, places: Sequence[Place], ready: Callable[[Stat], bool]) -> None:
         deadline = time.monotonic() + self._target.wait_s
@@ -235,5 +257,14 @@ class _Running:
 
 
 def _idle(stat: Stat) -> bool:
-    """Whether somebody has taken the server out of service, such as a run that died half-way."""
-    return stat.status.startswith(("MAINT", "DRAIN"))
+    """Whether somebody has taken the server out of service, such as a run that died half-way.
+
+    Without a weight it gets nothing all the same, and HAProxy may call that draining.
+    """
+    return stat.status.startswith("MAINT") or (stat.status.startswith("DRAIN") and stat.weight > 0)
+
+
+def _weight(line: str) -> int:
+    """The weight in the arguments of a server line; without one it is 1."""
+    words = line.split()
+    return int(words[words.index("weight") + 1]) if "weight" in words else 1

@@ -9,7 +9,9 @@ from typing import Any, Literal, TypeVar
 
 from gitops.errors import PermanentError, Where
 
-Kind = Literal["pull", "create", "exit", "unhealthy", "edge", "unreachable", "timeout", "lock", "stopped"]
+Kind = Literal[
+    "pull", "create", "exit", "unhealthy", "edge", "judged", "unreachable", "timeout", "lock", "stopped"
+]
 """What went wrong, for whoever decides what follows."""
 
 LOG_LINES = 20  # last lines of a container's output that a failure carries

@@ -14,6 +14,7 @@ from gitops.tasks.container import read_service, remove, start, surroundings
 from gitops.tasks.health import stand_monitor, wait_healthy
 from gitops.tasks.outcome import Outcome, combined, side_by_side
 from gitops.tasks.story import DONE, UNCHANGED
+from gitops.tasks.trial import Trial
 from gitops.tasks.walk import Cancelled, Step, Walk
 
 Tell = Callable[[str, str, str], None]
@@ -43,6 +44,7 @@ class Rollout:
     balancers: Sequence[str]
     check: bool = False
     cancelled: Cancelled = field(default_factory=Cancelled)
+    tell: Tell = field(default=lambda *_: None)  # of what takes long, when it begins
 
     def __post_init__(self) -> None:
         self._room = {host: threading.Semaphore(STARTS_A_HOST) for host in self.channels}
@@ -67,6 +69,8 @@ class Rollout:
                 return self._everywhere(
                     self.balancers, lambda channel: edge.apply(channel, target, check=self.check)
                 )
+            case "judge":
+                return self._judge(step)
             case "remove":
                 return self._on(step["host"], lambda channel: self._remove(channel, step))
             case "release":
@@ -85,7 +89,7 @@ class Rollout:
     def hosts(self, step: Step) -> Sequence[str]:
         """Where a step acts."""
         match step["do"]:
-            case "switch":
+            case "switch" | "judge":
                 return self.balancers
             case "release":
                 return list(self.channels)
@@ -133,6 +137,14 @@ class Rollout:
             return Outcome(changed=False, message=f"{step['name']} would be watched")
         return stand_monitor(channel.engine(), step, pause=self.cancelled.pause)
 
+    def _judge(self, step: Step) -> Outcome:
+        if self.check:
+            return Outcome(changed=False, message=f"{step['service']} would be judged")
+        trial = Trial(self.folder, self.channels, self.balancers, step, pause=self.cancelled.pause)
+        for host in self.balancers:
+            self.tell(UNCHANGED, host, trial.about)
+        return trial.stand()
+
     def _remove(self, channel: Channel, step: Step) -> Outcome:
         return remove(channel.engine(), step["name"], step["grace_s"], check=self.check)
 
@@ -149,6 +161,7 @@ def roll_out(rollout: Rollout, steps: Sequence[Step], *, tell: Tell) -> Outcome:
         GitopsError: the first failure; `where` names its host.
     """
     told = 0
+    rollout.tell = tell
 
     def done(group: Sequence[Step], outcome: Outcome) -> None:
         nonlocal told
@@ -161,6 +174,7 @@ def roll_out(rollout: Rollout, steps: Sequence[Step], *, tell: Tell) -> Outcome:
         rollout.perform,
         merged="switch",
         begins="start",
+        waits="judge",
         stopping=rollout.must_stop,
         cancelled=rollout.cancelled,
         tell=done,

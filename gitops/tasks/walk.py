@@ -44,6 +44,7 @@ class Walk:
         perform: does the work of one step, or of several that have become one; called from threads.
         merged: of steps of this kind that can go at once the last one does the work of all.
         begins: the kind of step that begins something new.
+        waits: the kind of step that may last: to go on with it is something new, too.
         stopping: asked again and again whether to end now; told whether such a step is left.
         tell: told of each step that is done, one after the other.
     """
@@ -55,6 +56,7 @@ class Walk:
         *,
         merged: str,
         begins: str,
+        waits: str = "",
         stopping: Callable[[bool], bool],
         cancelled: Cancelled,
         tell: Callable[[Sequence[Step], Outcome], None],
@@ -63,6 +65,7 @@ class Walk:
         self._perform = perform
         self._merged = merged
         self._begins = begins
+        self._waiting = waits
         self._stopping = stopping
         self._cancelled = cancelled
         self._tell = tell
@@ -97,7 +100,9 @@ class Walk:
 
     @property
     def _more(self) -> bool:
-        return any(step["do"] == self._begins for step in self._left.values())
+        left = {step["do"] for step in self._left.values()}
+        running = {step["do"] for group in self._running.values() for step in group}
+        return self._begins in left or self._waiting in left | running
 
     def _begin(self, pool: ThreadPoolExecutor, ready: Iterable[str]) -> None:
         for name in ready:

@@ -42,7 +42,7 @@ from support.planning import (
 
 from gitops.errors import GitopsError
 from gitops.model.observed import Observed
-from gitops.model.plan import Backend, Plan, StartPhase
+from gitops.model.plan import Backend, Plan, ShiftPhase, StartPhase
 from gitops.model.stack import Stack
 
 CASES = sorted(path.parent for path in Path(__file__).parent.glob("plan/*/case.yaml"))
@@ -104,7 +104,12 @@ def edge_text(backends: tuple[Backend, ...] | None, words: dict[str, str]) -> li
         return []
     return [
         f"  edge {b.service}:{b.target} "
-        + " ".join(sorted(f"{masked(s.name, words)}@{s.address}:{s.port}" for s in b.servers))
+        + " ".join(
+            sorted(
+                f"{masked(s.name, words)}@{s.address}:{s.port}" + ("" if s.weight is None else f"*{s.weight}")
+                for s in b.servers
+            )
+        )
         for b in backends
     ] or ["  edge empty"]
 
@@ -118,6 +123,13 @@ def text_of(plan: Plan, words: dict[str, str]) -> str:
                 ports = " ".join(f"{host_port}->{port}" for port, host_port in s.ports)
                 over = f", for {s.replaces}" if s.replaces else ""
                 lines.append(f"  + {s.service}.{s.slot} {s.host} {s.container} [{ports}] {s.reason}{over}")
+        elif isinstance(phase, ShiftPhase):
+            trial = ""
+            if phase.trial:
+                until = "promoted" if phase.trial.manual else f"{phase.trial.pause_s:g} s"
+                trial = f", on trial beside {' '.join(phase.trial.old)} until {until}"
+            names = " ".join(phase.share.containers)
+            lines.append(f"batch {phase.batch}: {phase.share.percent}% to {names}{trial}")
         else:
             lines.append(f"batch {phase.batch}: retire")
             for r in phase.retires:

@@ -12,8 +12,17 @@ from typing import Any
 
 from gitops.model.fleet import CONTAINER_HOSTS, LOAD_BALANCERS, Fleet, Host
 from gitops.model.observed import Container, Observed, ObservedHost, ProxyServer
-from gitops.model.plan import Backend, Phase, Plan, StartPhase
-from gitops.model.stack import ContainerSpec, Healthcheck, Ingress, Mount, Service, Stack, UpdateConfig
+from gitops.model.plan import Backend, Phase, Plan, ShiftPhase, StartPhase
+from gitops.model.stack import (
+    ContainerSpec,
+    Healthcheck,
+    Ingress,
+    Mount,
+    Rollout,
+    Service,
+    Stack,
+    UpdateConfig,
+)
 from gitops.plan import make_plan
 from gitops.plan.edge import backend_name
 
@@ -55,6 +64,7 @@ def service_of(name: str, said: Mapping[str, Any]) -> Service:
         replicas=said.get("replicas", 1),
         update=update,
         rollback=replace(update, parallelism=0, failure_action="pause"),
+        rollout=Rollout(said.get("strategy", "rolling"), tuple(said.get("steps", ()))),
         ingress=tuple(Ingress(port) for port in said.get("ports", ())),
     )
 
@@ -118,6 +128,8 @@ def walk(plan: Plan, observed: Observed) -> Iterator[tuple[Phase | None, Observe
         if isinstance(phase, StartPhase):
             observed = _started(plan, phase, observed)
             yield phase, observed
+            observed = _switched(plan, phase.backends, observed)
+        elif isinstance(phase, ShiftPhase):
             observed = _switched(plan, phase.backends, observed)
         else:
             observed = _switched(plan, phase.backends, observed)
@@ -244,7 +256,9 @@ def _switched(plan: Plan, backends: tuple[Backend, ...] | None, observed: Observ
             known = server.address in absent or (server.name, server.port) in running
             assert known, f"{server.name} would be served and does not run"
             name = backend_name(plan.app, backend.service, backend.target)
-            servers.append(ProxyServer(name, server.name, f"{server.address}:{server.port}", "UP"))
+            weight = 1 if server.weight is None else server.weight
+            address = f"{server.address}:{server.port}"
+            servers.append(ProxyServer(name, server.name, address, "UP", weight=weight))
     balancers = {host.name for host in plan.fleet.load_balancers}
     text = fragment(plan.stack, None, backends) if any(s.served for s in plan.stack.services) else ""
     told = {"servers": tuple(servers), "fragments": ((plan.app, text),) if text else ()}

@@ -8,7 +8,7 @@ from pathlib import Path
 from support.planning import deployed, nothing_on, plan_of, small_fleet, stack_of
 
 from gitops.model.plan import Plan
-from gitops.model.stack import Ingress, Publish, Stack
+from gitops.model.stack import Ingress, Judge, Publish, Rollout, Stack
 from gitops.render import deployment
 
 SHOP = {
@@ -50,7 +50,26 @@ def removal() -> Plan:
     return plan_of(after, fleet, deployed(before, fleet), previous=before)
 
 
-CASES = {"first": first, "update": update, "removal": removal}
+def tried(rollout: Rollout) -> Plan:
+    """A new image of one service that has to prove itself beside the old one."""
+    fleet, stack = small_fleet(), shop("2", "b")
+    api, web = stack.services
+    stack = replace(stack, services=(api, replace(web, rollout=rollout)))
+    return plan_of(stack, fleet, deployed(shop(), fleet), previous=shop())
+
+
+def canary() -> Plan:
+    """Two steps, each until a person lets it go on."""
+    judge = Judge(max_mean_ms=200.0, against="old")
+    return tried(Rollout("canary", steps=(5, 50), manual=True, judge=judge))
+
+
+def blue_green() -> Plan:
+    """All at once, and the old set is kept for a while."""
+    return tried(Rollout("blue-green", keep_s=60.0))
+
+
+CASES = {"first": first, "update": update, "removal": removal, "canary": canary, "blue-green": blue_green}
 
 
 def written(plan: Plan, folder: Path) -> Path:

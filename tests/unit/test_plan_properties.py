@@ -52,7 +52,11 @@ def services(draw: st.DrawFn, name: str) -> Service:
         "ports": draw(st.sampled_from([(), (80,), (80, 8080)])),
         "healthcheck": draw(st.booleans()),
         "volumes": draw(st.sampled_from([(), (), ("data",)])),
+        "strategy": draw(st.sampled_from(["rolling", "canary", "blue-green"])),
+        "steps": draw(st.sampled_from([(5, 25, 50), (50,), (1, 99)])),
     }
+    if said["mode"] == "global" or said["order"] == "stop-first" or not said["ports"]:
+        said["strategy"] = "rolling"
     return service_of(name, said)
 
 

@@ -61,13 +61,15 @@ def test_more_than_one_command_is_refused_before_it_is_sent(
 
 def test_counters(proxy: Proxy, runtime: Runtime) -> None:
     runtime.answers["show stat"] = (
-        "# pxname,svname,qcur,scur,stot,status,check_status,hrsp_5xx,addr,\n"
-        "http,FRONTEND,,2,9,OPEN,,1,,\n"
-        "shop.web.80,shop-web-1,0,1,7,UP,* L7OK,3,198.18.0.1:20000,\n"
+        "# pxname,svname,qcur,scur,stot,status,check_status,hrsp_2xx,hrsp_5xx,addr,weight,uweight,"
+        "econ,eresp,wretr,wredis,rtime,\n"
+        "http,FRONTEND,,2,9,OPEN,,,1,,,,,,,,,\n"
+        "shop.web.80,shop-web-1,0,1,7,UP,* L7OK,4,3,198.18.0.1:20000,1,0,1,2,9,4,12,\n"
     )
     frontend, server = proxy.stats()
     assert not frontend.server
-    assert server == Stat("shop.web.80", "shop-web-1", "198.18.0.1:20000", "UP", "L7OK", 1, 0, 7, 3)
+    place = ("shop.web.80", "shop-web-1", "198.18.0.1:20000")
+    assert server == Stat(*place, "UP", "L7OK", 1, 0, 7, 3, weight=0, answers=7, failures=7, mean_ms=12.0)
     assert server.server
 
 
