@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gitops.application import Application
+from gitops.application import Application, Desired
+from gitops.channel import Channel
 from gitops.errors import GitopsError, PermanentError
 from gitops.execute import runner
+from gitops.images.prune import prune
+from gitops.images.registry import ImageError
 from gitops.journal import Journal, Report
 from gitops.model.deployment import Deployment, Outcome
 from gitops.observe.hosts import observe
@@ -85,7 +88,12 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
             removal_guard(previous.stack if previous else None, desired.stack, fleet=desired.fleet)
         fleet = together(desired, previous)
         channels = app.connections.open(fleet)
-        plan = plan_for(desired, previous, observe(channels, fleet))
+        observed = observe(channels, fleet)
+        desired = app.resolved(desired, channels, observed)
+        previous = desired if commit == good else previous
+        plan = plan_for(desired, previous, observed)
+    except ImageError as problem:
+        return _no_image(app, desired, previous, channels, request, report, problem)
     except PermanentError as problem:
         return _refuse(app, commit, good, request, report, problem)
     if plan.empty:
@@ -97,6 +105,7 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         deployment = roll_out(app, desired, previous, channels, journal, request.stopping)
         if deployment.outcome == "succeeded":
             app.clone.keep(commit, f"good/{commit}")
+            prune(app.name, app.store, channels.values(), app.settings.image_retention)
         return Result(deployment.outcome, commit, deployment.reason, deployment)
 
 
@@ -160,6 +169,24 @@ def _in_sync(app: Application, commit: str, good: str | None, request: Request, 
         deployment = journal.move("succeeded")
     app.clone.keep(commit, f"good/{commit}")
     return Result("nothing", commit, "in sync", deployment)
+
+
+def _no_image(
+    app: Application,
+    desired: Desired,
+    previous: Desired | None,
+    channels: Mapping[str, Channel],
+    request: Request,
+    report: Report,
+    problem: ImageError,
+) -> Result:
+    """An image that cannot be had fails the commit as a failed pull does, before any container is touched."""
+    commit, good = desired.stack.commit, previous.stack.commit if previous else None
+    with app.connections.locked(app.name, channels), _recorded(app, commit, good, request, report) as journal:
+        journal.move("planning")
+        app.store.quarantine(app.name, commit, str(problem))
+        deployment = go_back(app, desired, previous, channels, journal, str(problem))
+    return Result(deployment.outcome, commit, deployment.reason, deployment)
 
 
 def _refuse(

@@ -12,6 +12,7 @@ from gitops.channel import Channel
 from gitops.errors import GitopsError, PermanentError, TransientError
 from gitops.execute import runner
 from gitops.execute.events import Failure
+from gitops.images.fetch import fetch, private
 from gitops.journal import Journal
 from gitops.model.deployment import Deployment
 from gitops.model.fleet import Fleet
@@ -21,6 +22,7 @@ from gitops.observe.hosts import observe
 from gitops.plan import make_plan
 from gitops.render import deployment as render
 from gitops.render.haproxy import fragment
+from gitops.tasks.outcome import TaskError
 from gitops.verify import verify
 
 log = logging.getLogger(__name__)
@@ -95,7 +97,7 @@ def roll_out(
                 lambda observed: plan_for(desired, previous, observed),
             )
         journal.move("running")
-        _carry_out(app, plan, journal, stopping)
+        _carry_out(app, plan, channels, journal, stopping)
         journal.move("verifying")
         with journal.phase("verify"):
             journal.changes(before, verify(channels, plan))
@@ -152,7 +154,7 @@ def go_back(
                 lambda observed: plan_for(back, failed, observed, rollback=True),
             )
         if not plan.empty:
-            _carry_out(app, plan, journal, stopping=lambda: False)
+            _carry_out(app, plan, channels, journal, stopping=lambda: False)
         with journal.phase("verify"):
             verify(channels, plan)
         if app.settings.on_failure == "revert" and good is not None:
@@ -167,13 +169,16 @@ def _without(desired: Desired, lost: Collection[str]) -> Desired:
     return replace(desired, fleet=Fleet(tuple(host for host in desired.fleet.hosts if host.name not in lost)))
 
 
-def _carry_out(app: Application, plan: Plan, journal: Journal, stopping: Stopping) -> None:
+def _carry_out(
+    app: Application, plan: Plan, channels: Mapping[str, Channel], journal: Journal, stopping: Stopping
+) -> None:
     """Renders a plan and runs it.
 
     Raises:
         RolloutError: a task failed.
         StoppedError: ended at a batch boundary.
     """
+    _pull(app, plan, channels, journal)
     earlier = len(list(app.runs.glob(f"{journal.deployment.id}-*")))
     folder = app.runs / f"{journal.deployment.id}-{earlier + 1}"
     with journal.phase("execute"):
@@ -193,6 +198,24 @@ def _carry_out(app: Application, plan: Plan, journal: Journal, stopping: Stoppin
     if result.failure.kind == "stopped":
         raise StoppedError("stopped at a batch boundary, as asked")
     raise RolloutError(result.failure)
+
+
+def _pull(app: Application, plan: Plan, channels: Mapping[str, Channel], journal: Journal) -> None:
+    """Pulls what needs a login of gitops.yaml; everything else is the playbook's.
+
+    Raises:
+        RolloutError: an image cannot be pulled.
+    """
+    rows = private(plan, app.settings.registries)
+    if not rows:
+        return
+    with journal.phase("pull"):
+        ended = fetch(rows, channels, app.settings.registries)
+    for host, outcome in ended:
+        if isinstance(outcome, GitopsError):
+            service = outcome.service if isinstance(outcome, TaskError) else ""
+            raise RolloutError(Failure("pull", outcome.message, host=host, service=service)) from outcome
+        journal.tell("changed" if outcome.changed else "ok", outcome.message, host=host)
 
 
 def _push_revert(app: Application, failed: Desired, good: Desired, journal: Journal, reason: str) -> None:

@@ -105,7 +105,9 @@ class Session:
         desired = app.at(self.resolve(name, revision) if revision else app.fetch())
         previous = self._good(app)
         fleet = together(desired, previous)
-        observed = observe(self.connections.open(fleet), fleet)
+        channels = self.connections.open(fleet)
+        observed = observe(channels, fleet)
+        desired = app.resolved(desired, channels, observed, record=False)
         return plan_for(desired, previous, observed), observed
 
     def _good(self, app: Application) -> Desired | None:
@@ -160,7 +162,7 @@ class Session:
             if good or target:
                 desired = app.at(good or target)
                 observed = observe(self.connections.open(desired.fleet), desired.fleet)
-                plan = plan_for(desired, None, observed)
+                plan = plan_for(app.known(desired, observed), None, observed)
         except GitopsError as problem:
             message = str(problem)
         return views.status_view(

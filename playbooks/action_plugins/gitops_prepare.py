@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from gitops.channel import Channel
 from gitops.tasks import image
 from gitops.tasks.action import Task
+from gitops.tasks.login import own_login
 from gitops.tasks.outcome import Outcome, combined
 
 
@@ -31,4 +33,6 @@ class ActionModule(Task):
         wanted = [row for row in args["pulls"] if row["host"] == self.host]
         if not wanted:
             return locked
-        return combined([locked, image.pull(self.channel.engine(), wanted, check=self.check)])
+        channel = self.channel
+        pulled = image.pull(channel.engine(), wanted, login_for=partial(own_login, channel), check=self.check)
+        return combined([locked, pulled])

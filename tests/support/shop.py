@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.request import Request, urlopen
 
 import yaml
 from support.labs import Lab
@@ -49,6 +50,7 @@ class Shop:
     compose: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     store: str = "gitops.db"
+    digests: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def create(cls, lab: Lab, name: str, folder: Path, *, replicas: int = 4, **settings: Any) -> Shop:
@@ -109,7 +111,9 @@ class Shop:
         context = self.folder / "image"
         context.mkdir(parents=True, exist_ok=True)
         (context / "Dockerfile").write_text(DOCKERFILE.replace("ARG VERSION", f"ENV VERSION={version}"))
-        return self.lab.run("image", f"{self.name}:{version}", str(context)).splitlines()[-1]
+        reference = self.lab.run("image", f"{self.name}:{version}", str(context)).splitlines()[-1]
+        self.digests[digest_of(reference)] = reference
+        return reference
 
     def git(self, *arguments: str) -> str:
         """Runs git; returns what it printed."""
@@ -206,7 +210,10 @@ class Shop:
         return log.read_text() if log.exists() else ""
 
     def containers(self) -> dict[str, str]:
-        """Every container of the application by name, with id, `Up` or not, and image, as the engines say."""
+        """Every container of the application by name, with id, `Up` or not, and image, as the engines say.
+
+        An image that this test has built is named by its tag: Podman shows the digest alone.
+        """
         found = {}
         for host in self.lab.data["hosts"]:
             listed = self.lab.on(
@@ -216,6 +223,7 @@ class Shop:
             )  # fmt: skip
             for line in listed.splitlines():
                 name, identity, image, up, *_ = line.split()
+                image = self.digests.get(image.partition("@")[2], image)
                 found[f"{host['name']}/{name}"] = f"{identity} {up} {image}"
         return found
 
@@ -233,6 +241,16 @@ class Shop:
             )  # fmt: skip
         for edge in self.lab.data["edges"]:
             self.lab.on(edge["name"], "rm", "-rf", f"/var/lib/gitops/{self.name}")
+
+
+def digest_of(reference: str) -> str:
+    """The digest that a tag has in the lab's registry now."""
+    registry, _, path = reference.partition("/")
+    name, _, tag = path.rpartition(":")
+    kind = "application/vnd.docker.distribution.manifest.v2+json"
+    request = Request(f"http://{registry}/v2/{name}/manifests/{tag}", headers={"Accept": kind})
+    with urlopen(request, timeout=10) as response:  # noqa: S310 - the lab's own address
+        return str(response.headers["Docker-Content-Digest"])
 
 
 MakeShop = Callable[..., Shop]

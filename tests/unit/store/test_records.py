@@ -296,7 +296,7 @@ def test_the_schema_is_migrated_step_by_step(url: str) -> None:
     for _ in range(2):
         with engine.begin() as connection:
             schema.migrate(connection, (*schema.MIGRATIONS, second))
-            assert connection.execute(sa.text("SELECT version FROM schema_version")).scalars().all() == [2]
+            assert connection.execute(sa.text("SELECT version FROM schema_version")).scalars().all() == [3]
     assert sa.inspect(engine).has_table("second")
     engine.dispose()
     with pytest.raises(PermanentError, match="install the newer gitops"):
@@ -308,7 +308,7 @@ def test_the_schema_is_one_for_postgresql_too() -> None:
     made = [
         str(sa.schema.CreateTable(table).compile(dialect=dialect)) for table in schema.metadata.sorted_tables
     ]
-    assert len(made) == 8
+    assert len(made) == 9
     index = next(each for each in schema.deployments.indexes if each.name == "one_running_deployment")
     assert str(sa.schema.CreateIndex(index).compile(dialect=dialect)) == (
         "CREATE UNIQUE INDEX one_running_deployment ON deployments (app) WHERE state NOT IN "
