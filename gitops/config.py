@@ -363,7 +363,8 @@ def _report(problem: ErrorDetails, document: Node, problems: Problems) -> None:
         case "literal_error":
             problems.report(f"{quoted(name)} is one of {context['expected']}", node.where)
         case "gitops":
-            problems.report(str(context["message"]), node.where, str(context["hint"]))
+            where = node.place if missing else node.where  # of a key that is wrong itself
+            problems.report(str(context["message"]), where, str(context["hint"]))
         case kind:
             wanted = _KINDS.get(kind)
             message = f"expected {wanted}, found {node.kind}" if wanted else problem["msg"]

@@ -69,7 +69,8 @@ def _pin(reference: str, service: str, channels: Sequence[Channel], login_for: L
         except EngineError as error:
             problem = _told(reference, service, error.status, error.message, channel.name)
         except TransientError as error:
-            problem = RegistryError(f"service {service}: {error.message}", where=Where(host=channel.name))
+            message = f"service {service}: {reference}: {error.message}"
+            problem = RegistryError(message, hint=error.hint, where=Where(host=channel.name))
         if isinstance(problem, ImageError):
             break
     held = _held(reference, channels)

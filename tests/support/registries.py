@@ -16,7 +16,7 @@ from support.labs import Lab
 from support.shop import until
 
 USERNAME = "deploy"
-PASSWORD = "canary-4f1c9e"  # noqa: S105 - looked for in everything that is left behind
+PASSWORD = "canary-4f1c9e"  # looked for in everything that is left behind
 PORT = 5001
 _CONFIGURATION = """\
 version: 0.1

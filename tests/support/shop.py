@@ -12,10 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.request import Request, urlopen
 
 import yaml
-from support.labs import Lab
+from support.labs import Lab, digest_of
 
 from gitops.model.deployment import Deployment
 from gitops.store.records import Store
@@ -241,16 +240,6 @@ class Shop:
             )  # fmt: skip
         for edge in self.lab.data["edges"]:
             self.lab.on(edge["name"], "rm", "-rf", f"/var/lib/gitops/{self.name}")
-
-
-def digest_of(reference: str) -> str:
-    """The digest that a tag has in the lab's registry now."""
-    registry, _, path = reference.partition("/")
-    name, _, tag = path.rpartition(":")
-    kind = "application/vnd.docker.distribution.manifest.v2+json"
-    request = Request(f"http://{registry}/v2/{name}/manifests/{tag}", headers={"Accept": kind})
-    with urlopen(request, timeout=10) as response:  # noqa: S310 - the lab's own address
-        return str(response.headers["Docker-Content-Digest"])
 
 
 MakeShop = Callable[..., Shop]

@@ -286,6 +286,30 @@ def _change(url: str, statement: str) -> None:
     engine.dispose()
 
 
+def test_what_an_image_means_to_a_commit_is_recorded_once(store: Store, url: str) -> None:
+    assert store.pins.of("shop", A) == {}
+    assert store.pins.record("shop", A, {"web:1": "web:1@x"}) == {"web:1": "web:1@x"}
+    later = {"web:1": "web:1@moved", "api:1": "api:1@y"}
+    assert store.pins.record("shop", A, later) == {"web:1": "web:1@x", "api:1": "api:1@y"}
+    assert store.pins.record("shop", B, {"web:1": "web:1@moved"}) == {"web:1": "web:1@moved"}
+    with Store(url) as again:
+        assert again.pins.of("shop", A) == {"web:1": "web:1@x", "api:1": "api:1@y"}
+        assert again.pins.every() == {
+            ("shop", A): {"web:1@x", "api:1@y"},
+            ("shop", B): {"web:1@moved"},
+        }
+
+
+def test_a_store_of_the_first_version_gets_what_is_new(url: str) -> None:
+    with Store(url) as store:
+        _succeed(store, A)
+    _change(url, "DROP TABLE pins")
+    _change(url, "UPDATE schema_version SET version = 1")
+    with Store(url) as store:
+        assert store.good("shop") == A
+        assert store.pins.record("shop", A, {"web:1": "web:1@x"}) == {"web:1": "web:1@x"}
+
+
 def test_the_schema_is_migrated_step_by_step(url: str) -> None:
     def second(connection: sa.Connection) -> None:
         connection.execute(sa.text("CREATE TABLE second (number INTEGER)"))
