@@ -215,8 +215,8 @@ class Engine:
         return list(self._get("/images/json"))
 
     def remove_image(self, name: str) -> None:
-        """Removes an image by its id, unless a container uses it or another repository names it too."""
-        self._http.call("DELETE", self._path(f"/images/{_name(name)}"), timeout_s=120.0)
+        """Takes a name from an image, and with its last name removes it, unless a container uses it."""
+        self._http.call("DELETE", self._path(f"/images/{quote(name, safe='/:@')}"), timeout_s=120.0)
 
     def ensure_network(self, name: str, labels: Mapping[str, str] | None = None) -> bool:
         """Makes a bridge network unless it is there; whether it was made."""

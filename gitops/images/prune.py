@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from gitops.channel import Channel
+from gitops.channel import Channel, Engine
+from gitops.channel.failures import NotFoundError
 from gitops.errors import GitopsError
 from gitops.model.image import parse
 from gitops.store.records import Store
@@ -66,17 +68,28 @@ def _prune(app: str, outdated: set[Name], channel: Channel) -> None:
     for image in found:
         if image["Id"] not in used:
             try:
-                engine.remove_image(image["Id"])
+                _remove(engine, image)
             except GitopsError as error:
                 log.warning("%s: an old image stays: %s", app, error)
+
+
+def _remove(engine: Engine, image: Mapping[str, Any]) -> None:
+    """Name by name: no engine removes one with several names by its id, unless forced."""
+    for name in dict.fromkeys((*_tags(image), *image["RepoDigests"])):
+        with suppress(NotFoundError):  # Docker takes the digests with the last tag
+            engine.remove_image(name)
 
 
 def removable(image: Mapping[str, Any], outdated: set[Name]) -> bool:
     """Whether everything that an engine knows an image by is outdated: another name keeps it. Pure."""
     names = {_name(name) for name in image.get("RepoDigests") or []}
     repositories = {name for name, _ in names}
-    tags = [tag for tag in image.get("RepoTags") or [] if "<none>" not in tag]
-    return bool(names) and names <= outdated and all(parse(tag).name in repositories for tag in tags)
+    ours = all(parse(tag).name in repositories for tag in _tags(image))
+    return bool(names) and names <= outdated and ours
+
+
+def _tags(image: Mapping[str, Any]) -> list[str]:
+    return [tag for tag in image.get("RepoTags") or [] if "<none>" not in tag]
 
 
 def _name(text: str) -> Name:

@@ -26,7 +26,9 @@ class Host:
     name = "h1"
 
     def __init__(self, *numbers: int, used: int = 0, stuck: int = 0) -> None:
-        self.there = {f"id{n}": {"Id": f"id{n}", "RepoDigests": [f"{REPO}@{digest(n)}"]} for n in numbers}
+        self.there = {
+            f"{REPO}@{digest(n)}": {"Id": f"id{n}", "RepoDigests": [f"{REPO}@{digest(n)}"]} for n in numbers
+        }
         self.used, self.stuck = used, stuck
 
     def engine(self) -> Host:
@@ -39,13 +41,13 @@ class Host:
         return list(self.there.values())
 
     def remove_image(self, name: str) -> None:
-        if name == f"id{self.stuck}":
+        if name == f"{REPO}@{digest(self.stuck)}":
             raise EngineError("conflict", status=409)
         del self.there[name]
 
     @property
     def left(self) -> list[int]:
-        return [int(name.removeprefix("id")) for name in self.there]
+        return [int(image["Id"].removeprefix("id")) for image in self.there.values()]
 
 
 @pytest.fixture
