@@ -88,6 +88,7 @@ def _digest(engine: Engine, reference: str, login: Login | None) -> str:
     engine.pull(reference, auth=auth)
     details = engine.image_details(reference)
     own = str(details["Digest"])  # of this machine's variant
+    # An index that the same image was pulled by before cannot be told from it: both give this very image.
     return min((digest for digest in _digests(reference, details) if digest != own), default=own)
 
 
