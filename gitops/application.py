@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gitops import desired
+from gitops.channel import Channel
 from gitops.config import AppSettings
 from gitops.connections import Connections
 from gitops.desired import inventory
 from gitops.errors import PermanentError, TransientError
 from gitops.execute.standby import Standby
+from gitops.images import pins, registry
+from gitops.images.logins import logins
 from gitops.model.fleet import Fleet
+from gitops.model.observed import Observed
 from gitops.model.stack import Stack
 from gitops.source.git import Clone
 from gitops.store.records import Store
@@ -26,6 +31,7 @@ class Desired:
 
     stack: Stack
     fleet: Fleet
+    pinned: bool = False  # whether every image is named with the digest that the commit means
 
 
 @dataclass
@@ -62,7 +68,7 @@ class Application:
         return commit
 
     def at(self, commit: str) -> Desired:
-        """What the commit says.
+        """What the commit says, with the image digests that are recorded for it.
 
         Raises:
             InvalidInputError: with everything that is wrong in its files.
@@ -73,7 +79,54 @@ class Application:
             while len(self._read) >= REMEMBERED_COMMITS:
                 del self._read[next(iter(self._read))]
             self._read[key] = Desired(self._stack(commit), self.fleet(commit))
-        return self._read[key]
+        said = self._read[key]
+        if not said.pinned:  # another process may have recorded the digests since
+            said = self._read[key] = _pinned(said, self.store.pins.of(self.name, commit))
+        return said
+
+    def known(self, desired: Desired, observed: Observed) -> Desired:
+        """The commit with the digest of every image, where no registry has to be asked for one."""
+        return desired if desired.pinned else _pinned(desired, self._known(desired, observed))
+
+    def resolved(
+        self, desired: Desired, channels: Mapping[str, Channel], observed: Observed, *, record: bool = True
+    ) -> Desired:
+        """The commit with the digest of every image: recorded, run by its containers, or asked for now.
+
+        What is found is recorded at once, so that the commit means the same images from now on.
+        Where no host answers nothing can be asked: planning says why.
+
+        Args:
+            desired: what the commit says.
+            channels: by host name.
+            observed: what the hosts report.
+            record: whether the commit is to be deployed, not only looked at.
+
+        Raises:
+            ImageError: a registry has no such image, or does not give it to us.
+            TransientError: a registry does not answer, or a login cannot be read.
+        """
+        if desired.pinned:
+            return desired
+        found = self._known(desired, observed)
+        missing = pins.loose(desired.stack, found)
+        names = [host.name for host in desired.fleet.container_hosts]
+        hosts = [host for host in map(observed.host, names) if host and host.reachable]
+        if missing and not hosts:
+            return desired
+        if missing:
+            # Docker answers from the registry alone, Podman has to pull.
+            asked = sorted(hosts, key=lambda host: (host.engine.startswith("podman"), host.name))
+            answering = [channels[host.name] for host in asked]
+            found |= registry.resolve(missing, answering, logins(self.settings.registries))
+        if record:
+            found = self.store.pins.record(self.name, desired.stack.commit, found)
+        return _pinned(desired, found)
+
+    def _known(self, desired: Desired, observed: Observed) -> dict[str, str]:
+        stack = desired.stack
+        recorded = self.store.pins.of(self.name, stack.commit)
+        return {**pins.running(stack, observed), **pins.given(stack), **recorded}
 
     def _stack(self, commit: str) -> Stack:
         source = self.settings.source
@@ -116,3 +169,10 @@ class Application:
         root = Path(self.settings.inventory)
         files = sorted(path for path in root.rglob("*") if path.is_file()) if root.is_dir() else [root]
         return ",".join(f"{path}:{path.stat().st_mtime_ns}" for path in files if path.exists())
+
+
+def _pinned(desired: Desired, found: Mapping[str, str]) -> Desired:
+    """The commit with all its images pinned, or as it is where a pin is missing."""
+    if pins.loose(desired.stack, found):
+        return desired
+    return replace(desired, stack=pins.pinned(desired.stack, found), pinned=True)

@@ -30,13 +30,16 @@ from gitops.source.tree import split_path
 
 DEFAULT_STORE = "sqlite:////var/lib/gitops/gitops.db"
 DEFAULT_STATE_DIR = Path("/var/lib/gitops")
+MOST_RETAINED = 1000
 
 APP_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _PERCENT = re.compile(r"(100|[0-9]{1,2})%")
+_REGISTRY = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?")
 _KINDS = {
     "string_type": "a string",
     "bool_type": "true or false",
+    "int_type": "a whole number",
     "tuple_type": "a list",
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
@@ -126,9 +129,36 @@ def _unset_or_word(value: str) -> str:
     return value and _word(value)
 
 
+def _file(value: str, info: ValidationInfo) -> str:
+    """Make a path absolute; a relative one is relative to the file's folder."""
+    if not value:
+        raise _wrong("expected the path of a file")
+    folder: Path = (info.context or {}).get("folder", Path())
+    return str((folder / Path(value).expanduser()).absolute())
+
+
+def _registry(value: str) -> str:
+    """Refuse what is not how image references name a registry."""
+    if not _REGISTRY.fullmatch(value):
+        raise _wrong(
+            f"{quoted(value)} is no registry", "as images name it: registry.example.com:5000, or docker.io"
+        )
+    return value
+
+
+def _retention(value: int) -> int:
+    """Bound a number of commits."""
+    if not 1 <= value <= MOST_RETAINED:
+        raise _wrong(f"expected a number from 1 to {MOST_RETAINED}")
+    return value
+
+
 Duration = Annotated[float, BeforeValidator(_duration)]
 InRepo = Annotated[str, AfterValidator(_in_repo)]
 Ref = Annotated[str | None, AfterValidator(_ref)]
+File = Annotated[str, AfterValidator(_file)]
+Registry = Annotated[str, AfterValidator(_registry)]
+Retention = Annotated[int, AfterValidator(_retention)]
 
 
 class _Strict(BaseModel):
@@ -165,6 +195,22 @@ class SourceSettings(_Strict):
         return Path(path) if path != self.repo else None
 
 
+class RegistrySettings(_Strict):
+    """Where the login to one image registry is; the password itself is read when it is needed."""
+
+    username: str = ""
+    password_file: File = ""
+    auth_file: File = ""
+    """A `config.json` as `docker login` writes it."""
+
+    @model_validator(mode="after")
+    def _one_login(self) -> RegistrySettings:
+        by_password = bool(self.username and self.password_file)
+        if by_password == bool(self.auth_file) or bool(self.username or self.password_file) != by_password:
+            raise _wrong("expected `username` and `password_file`, or `auth_file`")
+        return self
+
+
 class AppSettings(_Strict):
     """One application."""
 
@@ -188,6 +234,9 @@ class AppSettings(_Strict):
     """Whether a rollout goes over to a newer commit at its next batch boundary, or ends first."""
     timeout_s: Annotated[Duration, _at_least(10, 86400), Field(alias="timeout")] = 900.0
     """Seconds that a whole deployment may take."""
+    image_retention: Retention = 3
+    """Good commits whose images stay on the hosts."""
+    registries: Mapping[Registry, RegistrySettings] = Field(default_factory=dict)
 
     @property
     def inventory_in_repo(self) -> bool:
@@ -199,6 +248,8 @@ class Settings(_Strict):
     """All of gitops.yaml."""
 
     store: str = DEFAULT_STORE
+    image_retention: Retention = 3
+    registries: Mapping[Registry, RegistrySettings] = Field(default_factory=dict)
     apps: Mapping[str, AppSettings] = Field(default_factory=dict)
 
     @property
@@ -206,6 +257,17 @@ class Settings(_Strict):
         """The folder of everything that the controller keeps: the one of the SQLite file."""
         path = self.store.removeprefix("sqlite:///")
         return Path(path).parent if path != self.store else DEFAULT_STATE_DIR
+
+    @model_validator(mode="after")
+    def _shared(self) -> Settings:
+        """Give each application what is said for all of them, unless it says otherwise itself."""
+        apps = {}
+        for name, app in self.apps.items():
+            shared: dict[str, Any] = {"registries": {**self.registries, **app.registries}}
+            if "image_retention" not in app.model_fields_set:
+                shared["image_retention"] = self.image_retention
+            apps[name] = app.model_copy(update=shared)
+        return self.model_copy(update={"apps": apps})
 
     def app(self, name: str) -> AppSettings:
         """Return the settings of one application.
@@ -317,7 +379,8 @@ def _report(problem: ErrorDetails, document: Node, problems: Problems) -> None:
         case "literal_error":
             problems.report(f"{quoted(name)} is one of {context['expected']}", node.where)
         case "gitops":
-            problems.report(str(context["message"]), node.where, str(context["hint"]))
+            where = node.place if missing else node.where  # of a key that is wrong itself
+            problems.report(str(context["message"]), where, str(context["hint"]))
         case kind:
             wanted = _KINDS.get(kind)
             message = f"expected {wanted}, found {node.kind}" if wanted else problem["msg"]

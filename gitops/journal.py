@@ -41,9 +41,10 @@ class Journal:
         self.tell("state", state if not reason else f"{state}: {reason}")
         return self.deployment
 
-    def tell(self, kind: str, message: str) -> None:
+    def tell(self, kind: str, message: str, *, host: str = "") -> None:
         """Records an event of our own, one that no task reported."""
-        self.event(Event(at=datetime.now(UTC).isoformat(timespec="milliseconds"), kind=kind, message=message))
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self.event(Event(at=now, kind=kind, message=message, host=host))
 
     def event(self, event: Event) -> None:
         """Records one event."""

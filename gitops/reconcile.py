@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gitops.application import Application
+from gitops.application import Application, Desired
 from gitops.channel import Channel
 from gitops.errors import GitopsError, PermanentError
 from gitops.execute import runner
+from gitops.images.prune import prune
+from gitops.images.registry import ImageError
 from gitops.journal import Journal, Report
 from gitops.model.deployment import Deployment, Outcome
 from gitops.model.observed import ObservedHost
@@ -92,7 +94,11 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         fleet = together(desired, previous)
         channels = app.connections.open(fleet)
         observed = observe(channels, fleet)
+        desired = app.resolved(desired, channels, observed)
+        previous = desired if commit == good else previous
         plan = plan_for(desired, previous, observed, tolerate=app.settings.tolerate_unreachable)
+    except ImageError as problem:
+        return _no_image(app, desired, previous, channels, observed.away, request, report, problem)
     except PermanentError as problem:
         return _refuse(app, commit, good, request, report, problem)
     if plan.empty:
@@ -105,6 +111,7 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         deployment = roll_out(app, desired, previous, channels, journal, request.interrupted, observed.away)
         if deployment.outcome == "succeeded":
             app.clone.keep(commit, f"good/{commit}")
+            prune(app.name, app.store, channels.values(), app.settings.image_retention)
         return Result(deployment.outcome, commit, deployment.reason, deployment)
 
 
@@ -184,6 +191,26 @@ def _in_sync(app: Application, plan: Plan, good: str | None, request: Request, r
         deployment = journal.move("succeeded", plan.degraded)
     app.clone.keep(commit, f"good/{commit}")
     return Result("nothing", commit, plan.degraded, deployment)
+
+
+def _no_image(
+    app: Application,
+    desired: Desired,
+    previous: Desired | None,
+    channels: Mapping[str, Channel],
+    away: tuple[ObservedHost, ...],
+    request: Request,
+    report: Report,
+    problem: ImageError,
+) -> Result:
+    """An image that cannot be had fails the commit as a failed pull does, before any container is touched."""
+    commit, good = desired.stack.commit, previous.stack.commit if previous else None
+    locked = app.connections.locked(app.name, _reached(channels, away))
+    with locked, _recorded(app, commit, good, request, report) as journal:
+        journal.move("planning")
+        app.store.quarantine(app.name, commit, str(problem))
+        deployment = go_back(app, desired, previous, channels, journal, str(problem), away)
+    return Result(deployment.outcome, commit, deployment.reason, deployment)
 
 
 def _refuse(

@@ -14,6 +14,7 @@ from gitops.channel import Channel
 from gitops.errors import GitopsError, PermanentError, TransientError
 from gitops.execute import runner
 from gitops.execute.events import Failure
+from gitops.images.fetch import fetch, private
 from gitops.journal import Journal
 from gitops.model.deployment import Deployment
 from gitops.model.fleet import Fleet
@@ -25,6 +26,7 @@ from gitops.plan import make_plan
 from gitops.render import deployment as render
 from gitops.render.haproxy import fragment
 from gitops.tasks import CANCEL, PROMOTE, STOP
+from gitops.tasks.outcome import TaskError
 from gitops.tasks.ways import way_of
 from gitops.verify import NotVerifiedError, verify
 
@@ -254,6 +256,7 @@ def _carry_out(
         RolloutError: a task failed.
         StoppedError: ended at a batch boundary.
     """
+    _pull(app, plan, channels, journal)
     earlier = len(list(app.runs.glob(f"{journal.deployment.id}-*")))
     folder = app.runs / f"{journal.deployment.id}-{earlier + 1}"
     with journal.phase("execute"):
@@ -274,6 +277,24 @@ def _carry_out(
     if result.failure.kind == "stopped":
         raise StoppedError("stopped at a batch boundary, as asked")
     raise RolloutError(result.failure)
+
+
+def _pull(app: Application, plan: Plan, channels: Mapping[str, Channel], journal: Journal) -> None:
+    """Pulls what needs a login of gitops.yaml; everything else is the playbook's.
+
+    Raises:
+        RolloutError: an image cannot be pulled.
+    """
+    rows = private(plan, app.settings.registries)
+    if not rows:
+        return
+    with journal.phase("pull"):
+        ended = fetch(rows, channels, app.settings.registries)
+    for host, outcome in ended:
+        if isinstance(outcome, GitopsError):
+            service = outcome.service if isinstance(outcome, TaskError) else ""
+            raise RolloutError(Failure("pull", outcome.message, host=host, service=service)) from outcome
+        journal.tell("changed" if outcome.changed else "ok", outcome.message, host=host)
 
 
 def _push_revert(app: Application, failed: Desired, good: Desired, journal: Journal, reason: str) -> None:

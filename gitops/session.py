@@ -113,7 +113,9 @@ class Session:
         desired = app.at(self.resolve(name, revision) if revision else app.fetch())
         previous = self._good(app)
         fleet = together(desired, previous)
-        observed = observe(self.connections.open(fleet), fleet)
+        channels = self.connections.open(fleet)
+        observed = observe(channels, fleet)
+        desired = app.resolved(desired, channels, observed, record=False)
         tolerate = app.settings.tolerate_unreachable
         return plan_for(desired, previous, observed, tolerate=tolerate), observed
 
@@ -177,6 +179,7 @@ class Session:
             if good or target:
                 desired = app.at(good or target)
                 observed = observe(self.connections.open(desired.fleet), desired.fleet)
+                desired = app.known(desired, observed)
                 previous, tolerate = desired if good else None, app.settings.tolerate_unreachable
                 plan = plan_for(desired, previous, observed, tolerate=tolerate)
                 message = message or plan.degraded

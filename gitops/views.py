@@ -95,9 +95,11 @@ def _service_view(
     desired = 0
     if plan and service:
         desired = len(plan.whole_fleet.container_hosts) if service.mode == "global" else service.replicas
+    image, _, digest = (service.container.image if service else (own[0].image if own else "")).partition("@")
     return {
         "name": name,
-        "image": service.container.image if service else (own[0].image if own else ""),
+        "image": image,
+        "digest": digest,
         "desired": desired,
         "running": sum(c.running for c in own),
         "healthy": sum(c.running and c.health in fine for c in own),

@@ -188,16 +188,36 @@ class Engine:
             progress: called with each message of the engine.
             timeout_s: seconds without any message.
         """
-        headers = {}
-        if auth is not None:
-            headers["X-Registry-Auth"] = base64.urlsafe_b64encode(json.dumps(dict(auth)).encode()).decode()
         path = self._path("/images/create", {"fromImage": with_tag(reference)})
-        stream = self._http.open("POST", path, timeout_s=timeout_s, headers=headers)
+        stream = self._http.open("POST", path, timeout_s=timeout_s, headers=_auth(auth))
         for message in Lines(stream, _json_lines):
             if "error" in message:
                 raise EngineError(f"cannot pull {reference}: {message['error']}", where=self._place)
             if progress is not None:
                 progress(message)
+
+    def distribution(self, reference: str, *, auth: Mapping[str, str] | None = None) -> Json:
+        """Docker: what the registry has under a reference, such as its digest; nothing is pulled.
+
+        Args:
+            reference: with a tag; none means `latest`.
+            auth: as of `pull`.
+        """
+        path = self._path(f"/distribution/{quote(with_tag(reference), safe='/:@')}/json")
+        return dict(self._http.call("GET", path, timeout_s=TIMEOUT_S, headers=_auth(auth)))
+
+    def image_details(self, reference: str) -> Json:
+        """Podman: all that it knows of an image, with its own digest beside those of its indexes."""
+        path = f"/v4.0.0/libpod/images/{quote(with_tag(reference), safe='')}/json"
+        return dict(self._http.call("GET", path, timeout_s=TIMEOUT_S))
+
+    def images(self) -> list[Json]:
+        """All images, with their tags and digests."""
+        return list(self._get("/images/json"))
+
+    def remove_image(self, name: str) -> None:
+        """Takes a name from an image, and with its last name removes it, unless a container uses it."""
+        self._http.call("DELETE", self._path(f"/images/{quote(name, safe='/:@')}"), timeout_s=120.0)
 
     def ensure_network(self, name: str, labels: Mapping[str, str] | None = None) -> bool:
         """Makes a bridge network unless it is there; whether it was made."""
@@ -300,6 +320,13 @@ def _api(version: Json) -> str:
 
 def _name(name: str) -> str:
     return quote(name, safe="")
+
+
+def _auth(auth: Mapping[str, str] | None) -> dict[str, str]:
+    """The header with the registry's credentials."""
+    if auth is None:
+        return {}
+    return {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(dict(auth)).encode()).decode()}
 
 
 def _filters(filters: Filters | None) -> dict[str, str]:

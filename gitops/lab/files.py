@@ -145,12 +145,14 @@ Subsystem sftp internal-sftp
 
 
 def _daemon_json(member: Member, registry: str) -> str:
+    address, _, _ = registry.partition(":")
     settings = {
         "bip": member.bridge_address,
         "default-address-pools": [{"base": member.network_pool, "size": 24}],
         "exec-opts": ["native.cgroupdriver=cgroupfs"],
         "group": "docker",
-        "insecure-registries": [registry],
+        # Every port of that address, so that a second registry can be tried beside the lab's own.
+        "insecure-registries": [f"{address}/32"],
         "shutdown-timeout": 5,
     }
     return json.dumps(settings, indent=2, sort_keys=True) + "\n"
@@ -176,11 +178,12 @@ events_logger = "file"
 
 
 def _registries_conf(registry: str) -> str:
+    address, _, _ = registry.partition(":")  # every port of it, as with Docker
     return f"""\
 unqualified-search-registries = ["{registry}"]
 
 [[registry]]
-location = "{registry}"
+location = "{address}"
 insecure = true
 """
 

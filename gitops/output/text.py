@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from gitops.model.image import short
+
 View = dict[str, Any]
 
 SHORT = 12  # characters of a SHA in a column; JSON has all 40
@@ -42,7 +44,7 @@ def status_text(view: View) -> str:
         facts.append(f"  message      {_indented(view['message'], 15)}")
     services = columns(
         ("SERVICE", "DESIRED", "RUNNING", "HEALTHY", "IMAGE"),
-        ((s["name"], s["desired"], s["running"], s["healthy"], s["image"]) for s in view["services"]),
+        ((s["name"], s["desired"], s["running"], s["healthy"], _image(s)) for s in view["services"]),
     )
     replicas = columns(
         ("REPLICA", "HOST", "STATE", "PORT", "COMMIT", "CONTAINER"),
@@ -152,6 +154,10 @@ def doctor_text(view: View) -> str:
     return "\n".join(
         [*text, "", f"{bad} of {len(checks)} checks failed" if bad else f"all {len(checks)} checks ok"]
     )
+
+
+def _image(service: View) -> str:
+    return short("@".join(part for part in (service["image"], service["digest"]) if part))
 
 
 def _changes(changes: View) -> str:

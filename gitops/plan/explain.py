@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from gitops.model.image import short
 from gitops.model.observed import Container
 from gitops.model.stack import ContainerSpec, Service
 
@@ -63,7 +64,7 @@ def differences(old: ContainerSpec, new: ContainerSpec) -> tuple[Difference, ...
         if before == after:
             continue
         if field.name == "image":
-            found.append(Difference("image", "changed", before, after))
+            found.append(Difference("image", "changed", short(before), short(after)))
         elif field.name in _KEYED:
             found += _by_key(_KEYED[field.name], dict(before), dict(after))
         else:

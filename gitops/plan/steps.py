@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
+from gitops.model.image import short
 from gitops.model.plan import Backend, Phase, Plan, Retire, RetirePhase, ShiftPhase, Step, Trial
 
 
@@ -25,7 +26,7 @@ def _pulls(plan: Plan) -> Iterator[Step]:
         service = next(
             s.service for s in plan.starts if s.host == pull.host and images[s.service] == pull.image
         )
-        yield Step(0, "pull", service, 0, pull.host, pull.image)
+        yield Step(0, "pull", service, 0, pull.host, short(pull.image))
 
 
 def _phase(plan: Plan, phase: Phase) -> Iterator[Step]:

@@ -15,6 +15,7 @@ from gitops.model.deployment import OUTCOMES, TRANSITIONS, Changes, Deployment, 
 from gitops.model.run import Run
 from gitops.store.database import BUSY_TIMEOUT_S, Database
 from gitops.store.events import EventLike, EventWriter, RecordedEvent, recorded
+from gitops.store.images import Pins
 from gitops.store.owner import Clocks, Owner, boot_id, this_process
 from gitops.store.rows import as_deployments, owned_by, owner_of
 from gitops.store.schema import apps, asks, deployments, events, goods, phases, quarantine, runs
@@ -69,6 +70,9 @@ class Store:
         clocks: what to read the time from.
         busy_timeout_s: how long to wait for another process's transaction.
         events_kept: of how many deployments an application's events are kept; the deployments stay.
+
+    Attributes:
+        pins: which images the commits mean.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class Store:
         self._events_kept = events_kept
         self._database = Database(url, busy_timeout_s=busy_timeout_s)
         self._events = EventWriter(self._database)
+        self.pins = Pins(self._database)
         self._lock = threading.Lock()
         self._own: dict[
             str, dict[str, Any]

@@ -132,13 +132,29 @@ apps = sa.Table(
     sa.Column("message", sa.Text, nullable=False, default=""),
 )
 
+pins = sa.Table(
+    "pins",
+    metadata,
+    sa.Column("app", sa.String, primary_key=True),
+    sa.Column("commit_sha", sa.String, primary_key=True),
+    sa.Column("reference", sa.String, primary_key=True),  # of an image, as the commit has it
+    sa.Column("pin", sa.String, nullable=False),  # the same with the digest that it had then
+)
+
 schema_version = sa.Table("schema_version", metadata, sa.Column("version", sa.Integer, nullable=False))
 
 Migration = Callable[[sa.Connection], None]
-MIGRATIONS: tuple[Migration, ...] = (metadata.create_all,)
+
+
+def _version_1(connection: sa.Connection) -> None:
+    metadata.create_all(connection, [deployments, phases, runs, events, goods, quarantine, apps])
+
+
+MIGRATIONS: tuple[Migration, ...] = (_version_1, pins.create)
 """Each brings the database one version further; append, never change one that was released.
 
-A second one turns the first into the frozen statements of version 1, and ends with the tables above.
+A table is made by the version that it came with. One that changes an older table turns the
+step that made it into the frozen statements of then, and ends with the tables above.
 """
 
 

@@ -2,36 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from gitops.channel.engine import Engine
 from gitops.channel.failures import EngineError
+from gitops.model.image import parse
+from gitops.tasks.login import Login
 from gitops.tasks.outcome import Outcome, TaskError, combined
 
+LoginFor = Callable[[str], Login | None]
+"""Who we are to the registry of an image; asked only where something is to be pulled."""
 
-def pull(engine: Engine, rows: Sequence[Mapping[str, str]], *, check: bool = False) -> Outcome:
+
+def pull(
+    engine: Engine,
+    rows: Sequence[Mapping[str, str]],
+    *,
+    login_for: LoginFor = lambda _: None,
+    check: bool = False,
+) -> Outcome:
     """Pulls each image unless it is there, one after the other: the line to the registry is shared.
 
     Args:
         engine: of the host.
         rows: each an `image` and the first `service` that needs it.
+        login_for: gives the login to an image's registry.
         check: only say what would be pulled.
 
     Raises:
         TaskError: kind `pull`: not in the registry, no answer, or made for another kind of machine.
     """
     machine = engine.version()["Arch"] if rows else ""
-    return combined([_pull(engine, row["image"], row["service"], machine, check=check) for row in rows])
+    return combined([_pull(engine, row, machine, login_for, check=check) for row in rows])
 
 
-def _pull(engine: Engine, reference: str, service: str, machine: str, *, check: bool) -> Outcome:
+def _pull(
+    engine: Engine, row: Mapping[str, str], machine: str, login_for: LoginFor, *, check: bool
+) -> Outcome:
+    reference, service = row["image"], row["service"]
     there = engine.image(reference)
     if there is None and check:
         return Outcome(changed=True, message=f"{reference} would be pulled")
     pulled = there is None
     if there is None:
+        login = login_for(reference)
         try:
-            engine.pull(reference)
+            engine.pull(reference, auth=login.header(parse(reference).registry) if login else None)
             there = engine.image(reference)
         except EngineError as error:
             message = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from gitops.channel import Channel
@@ -12,6 +13,7 @@ from gitops.errors import GitopsError, Where
 from gitops.tasks import CANCEL, STOP, edge, image, release
 from gitops.tasks.container import read_service, remove, start, surroundings
 from gitops.tasks.health import stand_monitor, wait_healthy
+from gitops.tasks.login import own_login
 from gitops.tasks.outcome import Outcome, combined, side_by_side
 from gitops.tasks.story import DONE, UNCHANGED
 from gitops.tasks.trial import Trial
@@ -116,7 +118,8 @@ class Rollout:
         return Outcome(changed, combined(outcomes[:1]).message)  # the same is done everywhere
 
     def _pull(self, channel: Channel, step: Step) -> Outcome:
-        return image.pull(channel.engine(), step["images"], check=self.check)
+        login_for = partial(own_login, channel)
+        return image.pull(channel.engine(), step["images"], login_for=login_for, check=self.check)
 
     def _start(self, channel: Channel, step: Step) -> Outcome:
         engine = channel.engine()

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 from gitops.lab.host import enter
 from gitops.lab.layout import Layout
@@ -101,6 +102,16 @@ class Lab:
     def registry(self) -> str:
         """The registry as image references name it."""
         return str(self.data["registry"])
+
+
+def digest_of(reference: str) -> str:
+    """The digest that a tag has in the lab's registry now."""
+    registry, _, path = reference.partition("/")
+    name, _, tag = path.rpartition(":")
+    kind = "application/vnd.docker.distribution.manifest.v2+json"
+    request = Request(f"http://{registry}/v2/{name}/manifests/{tag}", headers={"Accept": kind})
+    with urlopen(request, timeout=10) as response:  # noqa: S310 - the lab's own address
+        return str(response.headers["Docker-Content-Digest"])
 
 
 def lab_command(*arguments: str) -> subprocess.CompletedProcess[str]:

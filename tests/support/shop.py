@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from support.labs import Lab
+from support.labs import Lab, digest_of
 
 from gitops.model.deployment import Deployment
 from gitops.store.records import Store
@@ -49,6 +49,7 @@ class Shop:
     compose: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     store: str = "gitops.db"
+    digests: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def create(cls, lab: Lab, name: str, folder: Path, *, replicas: int = 4, **settings: Any) -> Shop:
@@ -109,7 +110,9 @@ class Shop:
         context = self.folder / "image"
         context.mkdir(parents=True, exist_ok=True)
         (context / "Dockerfile").write_text(DOCKERFILE.replace("ARG VERSION", f"ENV VERSION={version}"))
-        return self.lab.run("image", f"{self.name}:{version}", str(context)).splitlines()[-1]
+        reference = self.lab.run("image", f"{self.name}:{version}", str(context)).splitlines()[-1]
+        self.digests[digest_of(reference)] = reference
+        return reference
 
     def git(self, *arguments: str) -> str:
         """Runs git; returns what it printed."""
@@ -208,7 +211,8 @@ class Shop:
     def containers(self) -> dict[str, str]:
         """Every container of the application by name, with id, `Up` or not, and image, as the engines say.
 
-        A host without power has none.
+        A host without power has none. An image that this test has built is named by its tag: Podman
+        shows the digest alone.
         """
         found = {}
         for host in (host for host in self.lab.data["hosts"] if self.lab.up(host["name"])):
@@ -219,6 +223,7 @@ class Shop:
             )  # fmt: skip
             for line in listed.splitlines():
                 name, identity, image, up, *_ = line.split()
+                image = self.digests.get(image.partition("@")[2], image)
                 found[f"{host['name']}/{name}"] = f"{identity} {up} {image}"
         return found
 

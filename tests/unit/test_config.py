@@ -126,6 +126,63 @@ def test_a_store_elsewhere_leaves_the_state_at_its_usual_place(tmp_path: Path) -
     assert settings.state_dir == DEFAULT_STATE_DIR
 
 
+def test_what_is_said_for_all_holds_for_each_that_does_not_say_otherwise(tmp_path: Path) -> None:
+    settings = _load(
+        tmp_path,
+        """
+image_retention: 5
+registries:
+  reg.example.com:5000: {username: deploy, password_file: secrets/reg}
+  docker.io: {auth_file: /etc/gitops/config.json}
+apps:
+  shop: {source: {repo: /srv/shop.git}, inventory: /etc/hosts.yml}
+  blog:
+    source: {repo: /srv/blog.git}
+    inventory: /etc/hosts.yml
+    image_retention: 2
+    registries:
+      docker.io: {username: blog, password_file: /etc/blog}
+""",
+    )
+    shop, blog = settings.app("shop"), settings.app("blog")
+    assert (shop.image_retention, blog.image_retention) == (5, 2)
+    own = shop.registries["reg.example.com:5000"]
+    assert (own.username, own.password_file) == ("deploy", f"{tmp_path}/secrets/reg")
+    assert shop.registries["docker.io"].auth_file == "/etc/gitops/config.json"
+    assert blog.registries["docker.io"].username == "blog"
+    assert blog.registries["reg.example.com:5000"] == own
+
+
+def test_wrong_registries_are_said_with_their_place(tmp_path: Path) -> None:
+    text = f"""\
+image_retention: 0
+registries:
+  "https://reg.example.com": {{auth_file: x}}
+  a: {{username: ann}}
+  b: {{auth_file: x, password_file: y}}
+  c: {{auth_file: ""}}
+  d: {{username: ann, pasword_file: y}}
+  e: {{username: ann, auth_file: y}}
+  f: {{}}
+{MINIMAL}    image_retention: many
+"""
+    one_login = "expected `username` and `password_file`, or `auth_file`"
+    assert _problems(tmp_path, text) == [
+        "1:18: expected a number from 1 to 1000",
+        (
+            "3:3: `https://reg.example.com` is no registry"
+            " (as images name it: registry.example.com:5000, or docker.io)"
+        ),
+        f"4:6: {one_login}",
+        f"5:6: {one_login}",
+        "6:18: expected the path of a file",
+        "7:22: unknown key `pasword_file` (did you mean `password_file`?)",
+        f"8:6: {one_login}",
+        f"9:6: {one_login}",
+        "15:22: expected a whole number, found a string",
+    ]
+
+
 def test_no_application_yet_is_no_error(tmp_path: Path) -> None:
     assert dict(_load(tmp_path, "apps: {}").apps) == {}
 

@@ -106,7 +106,10 @@ def keys(model: type[BaseModel]) -> set[str]:
     return {field.alias or name for name, field in model.model_fields.items()} - {"name"}
 
 
-@pytest.mark.parametrize("model", [config.Settings, config.AppSettings, config.SourceSettings])
+MODELS = [config.Settings, config.AppSettings, config.SourceSettings, config.RegistrySettings]
+
+
+@pytest.mark.parametrize("model", MODELS)
 def test_every_setting_is_in_the_reference(model: type[BaseModel]) -> None:
     text = page("docs/reference/gitops-yaml.md")
     for key in keys(model):
@@ -114,7 +117,7 @@ def test_every_setting_is_in_the_reference(model: type[BaseModel]) -> None:
 
 
 def test_the_reference_names_no_setting_that_is_not_there() -> None:
-    known = keys(config.Settings) | keys(config.AppSettings) | keys(config.SourceSettings)
+    known = set().union(*map(keys, MODELS))
     assert (
         set(re.findall(r"^\| `(\w+)` \|", page("docs/reference/gitops-yaml.md"), flags=re.MULTILINE)) <= known
     )

@@ -30,7 +30,8 @@ def status(**changes: Any) -> dict[str, Any]:
         "id": "1f",
         "state": "running (healthy)",
     }
-    service = {"name": "web", "image": "reg/web:1", "desired": 2, "running": 1, "healthy": 1}
+    service = {"name": "web", "image": "reg/web:1", "digest": "sha256:0123456789abcdef"}
+    service |= {"desired": 2, "running": 1, "healthy": 1}
     return {
         "app": "shop",
         "sync": "synced",
@@ -80,7 +81,7 @@ def test_status_shows_the_whole_commit_and_every_replica() -> None:
     assert A in text
     assert "target" not in text
     assert "web.1    h1    running (healthy)  20000" in text
-    assert "web      2        1        1        reg/web:1" in text
+    assert "web      2        1        1        reg/web:1@sha256:0123456789ab" in text
 
 
 def test_status_tells_what_is_held_back_and_why() -> None:

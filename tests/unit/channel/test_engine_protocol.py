@@ -200,6 +200,12 @@ def test_an_error_in_the_stream_of_a_pull_is_an_error(server: Server, engine: En
         engine.pull("web:1")
 
 
+def test_a_registry_is_asked_by_name_and_tag(server: Server, engine: Engine) -> None:
+    server.answers += [reply(b'{"Descriptor": {"digest": "sha256:0"}}')]
+    assert engine.distribution("host:5000/shop/web") == {"Descriptor": {"digest": "sha256:0"}}
+    assert server.seen[-1][0] == "GET /v1.41/distribution/host:5000/shop/web:latest/json"
+
+
 @pytest.mark.parametrize(
     ("reference", "pulled"),
     [

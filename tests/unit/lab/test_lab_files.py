@@ -58,12 +58,12 @@ def test_secret_files_are_closed() -> None:
 
 def test_every_engine_is_told_its_own_networks_and_the_registry() -> None:
     settings = [json.loads(files_of(name)["docker/daemon.json"].content) for name in ("h1", "h2")]
-    assert settings[0]["insecure-registries"] == ["198.18.3.1:5000"]
+    assert settings[0]["insecure-registries"] == ["198.18.3.1/32"]
     assert settings[0]["bip"] != settings[1]["bip"]
     podman = tomllib.loads(files_of("p1")["containers/containers.conf"].content)
     assert podman["network"]["default_subnet"] == MEMBERS[2].bridge_subnet
     registries = tomllib.loads(files_of("p1")["containers/registries.conf"].content)
-    assert registries["registry"] == [{"location": "198.18.3.1:5000", "insecure": True}]
+    assert registries["registry"] == [{"location": "198.18.3.1", "insecure": True}]
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(1024, "nofile=1024:1024"), (10**6, "nofile=20000:20000")])

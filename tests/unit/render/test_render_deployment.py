@@ -91,5 +91,7 @@ def test_the_folder_carries_what_its_plugins_import_and_nothing_of_the_controlle
         "gitops/tasks/edge.py",
         "gitops/render/edge.py",
     } <= carried
-    assert not [name for name in carried if name.startswith(("gitops/model", "gitops/store", "gitops/plan"))]
+    assert not [name for name in carried if name.startswith(("gitops/store", "gitops/plan", "gitops/images"))]
+    model = {name.removeprefix("gitops/model/") for name in carried if name.startswith("gitops/model/")}
+    assert model == {"__init__.py", "image.py", "secret.py"}
     assert "action_plugins/gitops_rollout.py" in carried

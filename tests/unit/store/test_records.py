@@ -286,6 +286,30 @@ def _change(url: str, statement: str) -> None:
     engine.dispose()
 
 
+def test_what_an_image_means_to_a_commit_is_recorded_once(store: Store, url: str) -> None:
+    assert store.pins.of("shop", A) == {}
+    assert store.pins.record("shop", A, {"web:1": "web:1@x"}) == {"web:1": "web:1@x"}
+    later = {"web:1": "web:1@moved", "api:1": "api:1@y"}
+    assert store.pins.record("shop", A, later) == {"web:1": "web:1@x", "api:1": "api:1@y"}
+    assert store.pins.record("shop", B, {"web:1": "web:1@moved"}) == {"web:1": "web:1@moved"}
+    with Store(url) as again:
+        assert again.pins.of("shop", A) == {"web:1": "web:1@x", "api:1": "api:1@y"}
+        assert again.pins.every() == {
+            ("shop", A): {"web:1@x", "api:1@y"},
+            ("shop", B): {"web:1@moved"},
+        }
+
+
+def test_a_store_of_the_first_version_gets_what_is_new(url: str) -> None:
+    with Store(url) as store:
+        _succeed(store, A)
+    _change(url, "DROP TABLE pins")
+    _change(url, "UPDATE schema_version SET version = 1")
+    with Store(url) as store:
+        assert store.good("shop") == A
+        assert store.pins.record("shop", A, {"web:1": "web:1@x"}) == {"web:1": "web:1@x"}
+
+
 def test_the_schema_is_migrated_step_by_step(url: str) -> None:
     def second(connection: sa.Connection) -> None:
         connection.execute(sa.text("CREATE TABLE second (number INTEGER)"))
@@ -296,7 +320,7 @@ def test_the_schema_is_migrated_step_by_step(url: str) -> None:
     for _ in range(2):
         with engine.begin() as connection:
             schema.migrate(connection, (*schema.MIGRATIONS, second))
-            assert connection.execute(sa.text("SELECT version FROM schema_version")).scalars().all() == [2]
+            assert connection.execute(sa.text("SELECT version FROM schema_version")).scalars().all() == [3]
     assert sa.inspect(engine).has_table("second")
     engine.dispose()
     with pytest.raises(PermanentError, match="install the newer gitops"):
@@ -308,7 +332,7 @@ def test_the_schema_is_one_for_postgresql_too() -> None:
     made = [
         str(sa.schema.CreateTable(table).compile(dialect=dialect)) for table in schema.metadata.sorted_tables
     ]
-    assert len(made) == 9
+    assert len(made) == 10
     index = next(each for each in schema.deployments.indexes if each.name == "one_running_deployment")
     assert str(sa.schema.CreateIndex(index).compile(dialect=dialect)) == (
         "CREATE UNIQUE INDEX one_running_deployment ON deployments (app) WHERE state NOT IN "

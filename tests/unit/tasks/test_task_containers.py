@@ -67,8 +67,8 @@ class MemoryEngine:
     def image(self, reference: str) -> dict[str, Any] | None:
         return self.images.get(reference)
 
-    def pull(self, reference: str) -> None:
-        self.calls.append(f"pull {reference}")
+    def pull(self, reference: str, *, auth: dict[str, str] | None) -> None:
+        self.calls.append(f"pull {reference}" + (f" as {auth['username']}" if auth else ""))
         if "missing" in reference:
             raise EngineError("manifest unknown")
         self.images[reference] = {"Architecture": "arm64" if "arm" in reference else "amd64"}
