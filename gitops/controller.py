@@ -24,7 +24,7 @@ from gitops.store.records import Store
 
 log = logging.getLogger(__name__)
 
-LOGGED = frozenset({"state", "play", "changed", "failed", "unreachable", "absent", "revert"})
+LOGGED = frozenset({"state", "play", "changed", "failed", "unreachable", "absent", "tolerated", "revert"})
 """Kinds of events."""
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from gitops.execute.events import Event
 from gitops.model.deployment import Changes, Deployment, State
@@ -41,10 +42,10 @@ class Journal:
         self.tell("state", state if not reason else f"{state}: {reason}")
         return self.deployment
 
-    def tell(self, kind: str, message: str, *, host: str = "") -> None:
+    def tell(self, kind: str, message: str, *, host: str = "", data: Mapping[str, Any] | None = None) -> None:
         """Records an event of our own, one that no task reported."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self.event(Event(at=now, kind=kind, message=message, host=host))
+        self.event(Event(at=now, kind=kind, message=message, host=host, data=data or {}))
 
     def event(self, event: Event) -> None:
         """Records one event."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Literal
 
 from gitops.application import Application, Desired
@@ -16,13 +17,17 @@ from gitops.images.registry import ImageError
 from gitops.journal import Journal, Report
 from gitops.model.deployment import Deployment, Outcome
 from gitops.model.observed import ObservedHost
-from gitops.model.plan import Plan
+from gitops.model.plan import Plan, Retire, Start
 from gitops.observe.hosts import observe
 from gitops.plan.guard import removal_guard
 from gitops.rollout import Interrupted, go_back, plan_for, roll_out, together
 from gitops.store.records import this_process
 
 Trigger = Literal["push", "poll", "manual", "rollback", "resume"]
+
+
+TOLERATED_S = 300.0
+"""How long a service leaves a container alone whose failure was tolerated."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +108,8 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         return _refuse(app, commit, good, request, report, problem)
     if plan.empty:
         return _in_sync(app, plan, good, request, report)
-    if _only_drifted(app, plan, good) and request.trigger in {"poll", "push"}:
-        return Result("held", commit, f"drifted: {plan.changes} changes to heal, and self_heal is false")
+    if plan.commit == good and request.trigger in {"poll", "push"} and (why := _held_back(app, plan)):
+        return Result("held", commit, why)
 
     locked = app.connections.locked(app.name, _reached(channels, observed.away))
     with locked, _recorded(app, commit, good, request, report) as journal:
@@ -121,11 +126,31 @@ def _reached(channels: Mapping[str, Channel], away: Collection[ObservedHost]) ->
     return {name: channel for name, channel in channels.items() if name not in gone}
 
 
-def _only_drifted(app: Application, plan: Plan, good: str | None) -> bool:
-    """Whether what differs is left to a person: by `self_heal: false`, unless missed hosts are back."""
+def _held_back(app: Application, plan: Plan) -> str:
+    """Why a service leaves alone what differs from the good commit; empty where it does not.
+
+    Hosts that were missed and are back are brought to the commit in any case.
+    """
     last = next(iter(app.store.history(app.name, limit=1)), None)
-    back = last is not None and last.degraded and not plan.absent
-    return plan.commit == good and not app.settings.self_heal and not back
+    degraded = last is not None and last.degraded
+    if degraded and _failed_lately(app, plan, last):
+        return "degraded: what failed is tried again later, or by gitops sync"
+    back = degraded and not plan.absent
+    if app.settings.self_heal or back:
+        return ""
+    return f"drifted: {plan.changes} changes to heal, and self_heal is false"
+
+
+def _failed_lately(app: Application, plan: Plan, last: Deployment | None) -> bool:
+    """Whether all that differs are slots whose containers failed a short while ago, which was tolerated."""
+    if last is None or last.commit != plan.commit:
+        return False
+    ago = datetime.now(UTC) - datetime.fromisoformat(last.finished_at)
+    told = [event.data for event in app.store.events(last.id) if event.kind == "tolerated"]
+    spared = {(data["service"], data["slot"]) for data in told}
+    changes: tuple[Start | Retire, ...] = (*plan.starts, *plan.retires)
+    differ = {(change.service, change.slot) for change in changes}
+    return bool(differ) and differ <= spared and ago.total_seconds() < TOLERATED_S
 
 
 def left_half_way(app: Application, commit: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from gitops.application import Application, Desired
 from gitops.channel import Channel
-from gitops.errors import GitopsError, PermanentError, TransientError
+from gitops.errors import GitopsError, PermanentError, TransientError, Where
 from gitops.execute import runner
 from gitops.execute.events import Failure
 from gitops.images.fetch import fetch, private
@@ -19,10 +19,11 @@ from gitops.journal import Journal
 from gitops.model.deployment import Deployment
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Observed, ObservedHost
-from gitops.model.plan import Plan
+from gitops.model.plan import Plan, Spared
 from gitops.model.tolerance import ANY, NONE, Tolerance
 from gitops.observe.hosts import observe
 from gitops.plan import make_plan
+from gitops.plan.spare import spare
 from gitops.render import deployment as render
 from gitops.render.haproxy import fragment
 from gitops.tasks import CANCEL, PROMOTE, STOP
@@ -33,6 +34,7 @@ from gitops.verify import NotVerifiedError, verify
 log = logging.getLogger(__name__)
 
 CANCELLED = "cancelled by hand: gitops cancel"
+CONTAINER_FAILS = frozenset({"create", "exit", "unhealthy"})  # kinds of failures that are one container's
 KEPT_RUNS = 20  # run folders an application keeps, for whoever wants to read what ran
 
 Interrupt = Literal["", "shutdown", "superseded", "cancel"]
@@ -48,6 +50,11 @@ class RolloutError(PermanentError):
     def __init__(self, failure: Failure) -> None:
         self.failure = failure
         super().__init__(failure.reason)
+        self.where = Where(host=failure.host, container=failure.container)
+
+    def __str__(self) -> str:
+        """The reason names the place already."""
+        return self.failure.reason
 
 
 class StoppedError(TransientError):
@@ -78,6 +85,7 @@ def plan_for(
     *,
     rollback: bool = False,
     tolerate: Tolerance = NONE,
+    spared: tuple[Spared, ...] = (),
 ) -> Plan:
     """The plan from what was observed to what is desired.
 
@@ -92,6 +100,7 @@ def plan_for(
         rollback=rollback,
         fragment=fragment,
         tolerate=tolerate.of(desired.fleet),
+        spared=spared,
     )
 
 
@@ -157,19 +166,23 @@ def _go_forward(
 ) -> tuple[Plan, Observed]:
     """Plans, runs and verifies; anew without a host that is lost meanwhile, as far as that is tolerated.
 
-    A failure beside a lost host is put down to that: if the commit is to blame it fails again.
+    A failure beside a lost host is put down to that: if the commit is to blame it fails again. A
+    container that fails is done without as far as its service's policy tolerates.
 
     Returns:
         The last plan, and what the hosts reported when it was verified.
     """
     tolerate = app.settings.tolerate_unreachable
+    first: Plan | None = None
+    spared: tuple[Spared, ...] = ()
     while True:
         with journal.phase("plan"):
             plan = app.connections.allotments.plan(
                 app.name,
                 partial(observe, channels, together(desired, previous), away),
-                lambda observed: plan_for(desired, previous, observed, tolerate=tolerate),
+                partial(plan_for, desired, previous, tolerate=tolerate, spared=spared),
             )
+        first = first or plan
         try:
             if journal.deployment.state != "running":
                 journal.move("running")
@@ -178,12 +191,26 @@ def _go_forward(
             with journal.phase("verify"):
                 return plan, verify(channels, plan)
         except (RolloutError, NotVerifiedError) as failure:
+            if done_without := _done_without(first, plan, failure, journal):
+                spared = (*spared, done_without)
+                continue
             lost = () if _too_late(failure) else observe(channels, plan.fleet).away
             if not lost or len(plan.absent) + len(lost) > tolerate.of(desired.fleet):
                 raise
             away = (*away, *lost)
             names = ", ".join(host.name for host in lost)
             journal.tell("absent", f"goes on without {names}: {failure}")
+
+
+def _done_without(first: Plan, plan: Plan, failure: GitopsError, journal: Journal) -> Spared | None:
+    """The slot that the rollout does without because its container has failed, where that is tolerated."""
+    if isinstance(failure, RolloutError) and failure.failure.kind not in CONTAINER_FAILS:
+        return None
+    found = spare(first, plan, failure.where.container if failure.where else "", str(failure))
+    if found is not None:
+        what = f"goes on without {found.service}.{found.slot}: {failure}"
+        journal.tell("tolerated", what, data={"service": found.service, "slot": found.slot})
+    return found
 
 
 def _too_late(failure: GitopsError) -> bool:
@@ -226,21 +253,51 @@ def go_back(
     lost = observe(channels, fleet, away).away
     reason = "\n".join([reason, *(f"{host.name} is left out of the way back: {host.error}" for host in lost)])
     try:
-        with journal.phase("plan"):
-            plan = app.connections.allotments.plan(
-                app.name,
-                lambda: observe(channels, fleet, lost),
-                lambda observed: plan_for(back, failed, observed, rollback=True, tolerate=ANY),
-            )
-        if not plan.empty:
-            _carry_out(app, plan, channels, journal, signals=tuple)
-        with journal.phase("verify"):
-            verify(channels, plan)
+        plan = _go_back(app, back, failed, channels, journal, lost)
+        reason = "\n".join([reason, *(f"{one.service}.{one.slot}: {one.reason}" for one in plan.spared)])
         if app.settings.on_failure == "revert" and good is not None:
             _push_revert(app, failed, good, journal, reason)
     except GitopsError as failure:
         return journal.move("failed", f"{reason}\nthe rollback failed too: {failure}")
     return journal.move(outcome, reason)
+
+
+def _go_back(
+    app: Application,
+    back: Desired,
+    failed: Desired,
+    channels: Mapping[str, Channel],
+    journal: Journal,
+    lost: tuple[ObservedHost, ...],
+) -> Plan:
+    """Plans, runs and verifies the way back; a container that fails is done without where that is tolerated.
+
+    Returns:
+        The last plan.
+    """
+    fleet = together(back, failed)
+    first: Plan | None = None
+    spared: tuple[Spared, ...] = ()
+    while True:
+        with journal.phase("plan"):
+            plan = app.connections.allotments.plan(
+                app.name,
+                partial(observe, channels, fleet, lost),
+                partial(plan_for, back, failed, rollback=True, tolerate=ANY, spared=spared),
+            )
+        first = first or plan
+        try:
+            if not plan.empty:
+                _carry_out(app, plan, channels, journal, signals=tuple)
+            with journal.phase("verify"):
+                verify(channels, plan)
+        except (RolloutError, NotVerifiedError) as failure:
+            done_without = _done_without(first, plan, failure, journal)
+            if done_without is None:
+                raise
+            spared = (*spared, done_without)
+        else:
+            return plan
 
 
 def _carry_out(

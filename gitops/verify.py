@@ -69,7 +69,12 @@ def difference(plan: Plan, observed: Observed) -> Problem | None:
         if container.health == "unhealthy":
             return Problem(f"{container.service}.{container.slot} is unhealthy", where)
     again = make_plan(
-        plan.stack, plan.whole_fleet, observed, previous=plan.previous, tolerate=len(plan.absent)
+        plan.stack,
+        plan.whole_fleet,
+        observed,
+        previous=plan.previous,
+        tolerate=len(plan.absent),
+        spared=plan.spared,
     )
     todo = again.starts or again.retires
     if todo:

@@ -132,6 +132,15 @@ Phase = StartPhase | ShiftPhase | RetirePhase
 
 
 @dataclass(frozen=True)
+class Spared:
+    """One slot that stays on what it had: its new container failed, which is tolerated."""
+
+    service: str
+    slot: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class Pull:
     """One image that one host needs before the first container is touched."""
 
@@ -159,6 +168,7 @@ class Plan:
     rollback: bool = False  # whether it leads back: the services' `rollback_config` holds
     previous: Stack | None = None  # what runs before, for the routes of services until they are removed
     absent: tuple[Absent, ...] = ()  # hosts of the fleet that take no part, by name
+    spared: tuple[Spared, ...] = ()  # slots that stay on what they had
 
     @property
     def commit(self) -> str:
@@ -173,8 +183,12 @@ class Plan:
 
     @property
     def degraded(self) -> str:
-        """Which hosts it goes on without, and why, a line each; empty where all take part."""
-        return "\n".join(f"degraded, without {absent.host.name}: {absent.reason}" for absent in self.absent)
+        """Which hosts and slots it goes on without, and why, a line each; empty where all take part."""
+        lines = [f"degraded, without {absent.host.name}: {absent.reason}" for absent in self.absent]
+        lines += [
+            f"degraded, {each.service}.{each.slot} stays as it was: {each.reason}" for each in self.spared
+        ]
+        return "\n".join(lines)
 
     @property
     def starts(self) -> tuple[Start, ...]:

@@ -8,7 +8,7 @@ from functools import partial
 from gitops.errors import PermanentError
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Container, Observed
-from gitops.model.plan import Absent, Backend, Keep, Phase, Plan, Pull, RetirePhase, Start
+from gitops.model.plan import Absent, Backend, Keep, Phase, Plan, Pull, RetirePhase, Spared, Start
 from gitops.model.stack import Stack
 from gitops.plan import edge
 from gitops.plan.absent import Held, absent_hosts, held
@@ -33,6 +33,7 @@ def make_plan(
     rollback: bool = False,
     fragment: FragmentOf | None = None,
     tolerate: int = 0,
+    spared: tuple[Spared, ...] = (),
 ) -> Plan:
     """The way from what runs to what one commit says.
 
@@ -47,6 +48,7 @@ def make_plan(
             load balancers have; without it that never differs.
         tolerate: how many hosts may be absent: the plan goes on without them, and what
             they have stays as it is.
+        spared: slots that stay as they are, because what was to take their place has failed.
 
     Raises:
         TransientError: more hosts are absent, or one without which nothing can be done.
@@ -58,7 +60,7 @@ def make_plan(
     containers = [c for c in observed.containers(stack.app) if fleet.host(c.host)]
     seen = edge.look(stack.app, fleet, observed)
     away = held(stack, previous, absent, observed, seen, rollback=rollback)
-    diffs = _diffs(stack, previous, everyone, containers, seen, absent, away)
+    diffs = _diffs(stack, previous, everyone, containers, seen, absent, away, spared)
     gone = tuple(c for c in containers if stack.service(c.service) is None)
     starts = schedule(stack, diffs, gone, fleet, observed, complete=not absent)
     move = Move(stack, previous, diffs, gone, starts, rollback, seen.anywhere, seen.weights)
@@ -86,6 +88,7 @@ def make_plan(
         rollback=rollback,
         previous=previous,
         absent=absent,
+        spared=spared,
     )
 
 
@@ -110,6 +113,7 @@ def _diffs(
     seen: edge.Seen,
     absent: Iterable[Absent],
     away: Held,
+    spared: Iterable[Spared],
 ) -> tuple[ServiceDiff, ...]:
     gone = frozenset(each.host.name for each in absent)
     hosts = [host.name for host in fleet.container_hosts]
@@ -124,6 +128,7 @@ def _diffs(
             settled=partial(edge.settled, seen=seen, served=service.served),
             absent=gone,
             held=away.slots(service.name),
+            spared=[each.slot for each in spared if each.service == service.name],
         )
         for service in stack.services
     )

@@ -96,6 +96,7 @@ def compare(
     settled: Callable[[Container], bool],
     absent: Collection[str] = (),
     held: Collection[int] = (),
+    spared: Collection[int] = (),
 ) -> ServiceDiff:
     """Compares the containers of one service with what is desired.
 
@@ -108,6 +109,7 @@ def compare(
         settled: whether a container has passed its start and switch in an earlier rollout.
         absent: those of the hosts that cannot be used.
         held: slots that they have, as far as is known.
+        spared: slots that stay on what they had, because the new container failed and that is tolerated.
     """
     judge = _Judge(service, before, frozenset(hosts), claims, settled)
     if service.mode == "global":
@@ -120,6 +122,11 @@ def compare(
     needs: list[Need] = []
     for slot in sorted(wanted):
         ranked = judge.best_first(found.get(slot, ()))
+        if slot in spared:
+            kept = [c for c in ranked if c.well and c.spec != service.container.digest][:1]
+            keeps += kept
+            extra += [Surplus(c, "failed, which is tolerated") for c in ranked if c not in kept]
+            continue
         if not ranked:
             reason = missing_reason(slot, before, service, first=not containers)
             needs.append(Need(slot, reason, wanted[slot]))

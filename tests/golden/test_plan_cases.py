@@ -13,6 +13,7 @@ case.yaml:
     ports: host -> host ports that something else uses
     absent: hosts that cannot be used
     tolerate: how many hosts may be absent; default: none
+    spared: `SERVICE.SLOT`s whose new container failed, which is tolerated
     servers: server -> what HAProxy reports instead of UP, or `absent`
 In container names a spec's digest is replaced by `was` or `now`, or `same` for both.
 After an intended change run it with GITOPS_WRITE_GOLDEN=1 in the environment, and read the difference.
@@ -42,7 +43,7 @@ from support.planning import (
 
 from gitops.errors import GitopsError
 from gitops.model.observed import Observed
-from gitops.model.plan import Backend, Plan, ShiftPhase, StartPhase
+from gitops.model.plan import Backend, Plan, ShiftPhase, Spared, StartPhase
 from gitops.model.stack import Stack
 
 CASES = sorted(path.parent for path in Path(__file__).parent.glob("plan/*/case.yaml"))
@@ -167,7 +168,9 @@ def test_the_plan_is_as_written(folder: Path) -> None:
     goal, before = (was, now) if case.get("back") else (now, was)
     known = before if case.get("known", True) and before.services else None
     try:
-        ways = {"rollback": case.get("back", False), "tolerate": case.get("tolerate", 0)}
+        slots = [each.rpartition(".") for each in case.get("spared", ())]
+        spared = tuple(Spared(service, int(slot), "failed") for service, _, slot in slots)
+        ways = {"rollback": case.get("back", False), "tolerate": case.get("tolerate", 0), "spared": spared}
         text = text_of(plan_of(goal, fleet, observed, known, **ways), words)
     except GitopsError as error:
         text = f"{type(error).__name__} {error}\n"

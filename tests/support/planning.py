@@ -12,7 +12,7 @@ from typing import Any
 
 from gitops.model.fleet import CONTAINER_HOSTS, LOAD_BALANCERS, Fleet, Host
 from gitops.model.observed import Container, Observed, ObservedHost, ProxyServer
-from gitops.model.plan import Backend, Phase, Plan, ShiftPhase, StartPhase
+from gitops.model.plan import Backend, Phase, Plan, ShiftPhase, Spared, StartPhase
 from gitops.model.stack import (
     ContainerSpec,
     Healthcheck,
@@ -104,10 +104,18 @@ def plan_of(
     *,
     rollback: bool = False,
     tolerate: int = 0,
+    spared: tuple[Spared, ...] = (),
 ) -> Plan:
     """The plan, with a fragment to compare."""
     return make_plan(
-        stack, fleet, observed, previous=previous, rollback=rollback, fragment=fragment, tolerate=tolerate
+        stack,
+        fleet,
+        observed,
+        previous=previous,
+        rollback=rollback,
+        fragment=fragment,
+        tolerate=tolerate,
+        spared=spared,
     )
 
 
