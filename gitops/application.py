@@ -13,6 +13,7 @@ from gitops.config import AppSettings
 from gitops.connections import Connections
 from gitops.desired import inventory
 from gitops.errors import PermanentError, TransientError
+from gitops.execute.standby import Standby
 from gitops.images import pins, registry
 from gitops.images.logins import logins
 from gitops.model.fleet import Fleet
@@ -41,6 +42,7 @@ class Application:
     settings: AppSettings
     store: Store
     connections: Connections
+    standby: Standby
     state_dir: Path
     _read: dict[tuple[str, str], Desired] = field(default_factory=dict)
 

@@ -9,12 +9,15 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from gitops.application import Application
 from gitops.config import Settings, load
 from gitops.connections import Connections
 from gitops.errors import GitopsError
 from gitops.execute.events import Event
+from gitops.execute.standby import Standby
+from gitops.lookout import LookOut
 from gitops.reconcile import Request, Trigger, reconcile, recover
 from gitops.source.triggers import Poll, Watch
 from gitops.store.records import Store
@@ -34,6 +37,7 @@ class Worker:
         self._woken = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name=f"app-{app.name}", daemon=True)
+        self._look_out = LookOut(app)
         repo = app.settings.source.local_repo
         self._watch = Watch(repo, self.wake) if repo else None
 
@@ -44,8 +48,9 @@ class Worker:
         self._thread.start()
 
     def wake(self) -> None:
-        """Asks for a pass at once."""
+        """Asks for a pass at once; one that is under way learns of a newer commit."""
         self._woken.set()
+        self._look_out.wake()
 
     def stop(self) -> None:
         """Asks for the end: a rollout under way stops at its next batch boundary."""
@@ -76,11 +81,13 @@ class Worker:
                 app.fetch()
                 app.store.set_message(app.name, "")
             else:
-                result = reconcile(app, Request(trigger, stopping=self._stopping.is_set), self._report)
+                with self._look_out:
+                    result = reconcile(app, Request(trigger, interrupted=self._interrupted), self._report)
                 app.store.set_message(app.name, result.message if result.outcome == "held" else "")
                 if result.deployment is not None:
                     log.info("%s: %s %s %s", app.name, result.commit[:12], result.outcome, result.message)
-                if result.outcome in ("rolled-back", "failed"):
+                    app.standby.warm()  # for the next one
+                if result.outcome in ("rolled-back", "failed", "superseded", "cancelled"):
                     self.wake()  # the branch may have moved on meanwhile: the next commit goes on normally
             return self._poll.succeeded()
         except GitopsError as problem:
@@ -90,6 +97,13 @@ class Worker:
             log.exception("%s: internal error, please report it", app.name)
             app.store.set_message(app.name, f"internal error: {type(error).__name__}: {error}")
         return self._poll.failed()
+
+    def _interrupted(self, commit: str) -> Literal["", "shutdown", "superseded"]:
+        """Why the rollout of that commit is to end at its next batch boundary."""
+        if self._stopping.is_set():
+            return "shutdown"
+        newer = self._look_out.newest not in {"", commit}
+        return "superseded" if newer and self.app.settings.on_new_commit == "supersede" else ""
 
     def _report(self, event: Event) -> None:
         """Logs what changes something and what fails; the store has every event."""
@@ -120,14 +134,19 @@ class Service:
             signal.signal(number, lambda *_: self.stop())
         watch = Watch(self._config, self._changed.set)
         watch.start()
-        with Store(settings.store) as store, Connections(owner="gitops serve") as connections:
-            self._follow(settings, store, connections)
+        with (
+            Store(settings.store) as store,
+            Connections(owner="gitops serve") as connections,
+            Standby(connections.folder, connections.environment()) as standby,
+        ):
+            standby.warm()
+            self._follow(settings, store, connections, standby)
             log.info("serving %s", self._config)
             while not self._stopping.is_set():
                 self._changed.wait()
                 self._changed.clear()
                 if not self._stopping.is_set():
-                    self._follow(self._reloaded(settings), store, connections)
+                    self._follow(self._reloaded(settings), store, connections, standby)
             log.info("stopping: rollouts end at their next batch boundary")
             for worker in self._workers.values():
                 worker.stop()
@@ -147,7 +166,7 @@ class Service:
             log.error("%s: the last good configuration stays: %s", self._config, problem)  # noqa: TRY400 - a user's mistake has no stack trace
             return current
 
-    def _follow(self, settings: Settings, store: Store, connections: Connections) -> None:
+    def _follow(self, settings: Settings, store: Store, connections: Connections, standby: Standby) -> None:
         """Starts, restarts and ends workers so that they are those of the settings."""
         wanted = settings.apps
         for name, worker in list(self._workers.items()):
@@ -157,7 +176,7 @@ class Service:
                 del self._workers[name]
         for name, app_settings in wanted.items():
             if name not in self._workers:
-                app = Application(name, app_settings, store, connections, settings.state_dir)
+                app = Application(name, app_settings, store, connections, standby, settings.state_dir)
                 self._workers[name] = Worker(app)
                 self._workers[name].start()
                 log.info("%s: following %s", name, app_settings.source.repo)

@@ -14,10 +14,12 @@ from gitops.application import Application, Desired
 from gitops.config import Settings, load
 from gitops.connections import Connections
 from gitops.errors import GitopsError, PermanentError
+from gitops.execute.standby import Standby
 from gitops.logs import Line, container_logs
 from gitops.model.observed import Observed
 from gitops.model.plan import Plan
 from gitops.observe.hosts import observe
+from gitops.reconcile import left_half_way
 from gitops.render import deployment as rendered
 from gitops.render.haproxy import fragment
 from gitops.rollout import plan_for, together
@@ -50,12 +52,15 @@ class Session:
     settings: Settings
     store: Store
     connections: Connections
+    standby: Standby
 
     @classmethod
     def open(cls, config: Path | None) -> Self:
         """Opens the configuration, its store, and no connection yet."""
         settings = load(find_config(config))
-        return cls(settings, Store(settings.store), Connections(owner="gitops on the command line"))
+        connections = Connections(owner="gitops on the command line")
+        standby = Standby(connections.folder, connections.environment())
+        return cls(settings, Store(settings.store), connections, standby)
 
     def __enter__(self) -> Self:
         return self
@@ -63,6 +68,7 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.standby.close()
         self.connections.close()
         self.store.close()
 
@@ -73,7 +79,9 @@ class Session:
             PermanentError: there is none.
         """
         settings = self.settings.app(name)
-        return Application(name, settings, self.store, self.connections, self.settings.state_dir)
+        return Application(
+            name, settings, self.store, self.connections, self.standby, self.settings.state_dir
+        )
 
     def resolve(self, name: str, revision: str) -> str:
         """The full SHA of a commit, branch or tag of the application's repo."""
@@ -137,6 +145,14 @@ class Session:
             self.store.quarantine(name, commit, f"undone by hand: gitops rollback to {target[:12]}")
         self.store.lift(name, target)
         return target
+
+    def resume(self, name: str) -> None:
+        """Releases an application; a commit that was left half-way is taken up again."""
+        app = self.application(name)
+        self.store.set_paused(name, paused=False)
+        for commit in self.store.quarantined(name):
+            if left_half_way(app, commit):
+                self.store.lift(name, commit)
 
     def retry(self, name: str, revision: str) -> list[str]:
         """Lifts the quarantine of one commit or of all; returns which."""

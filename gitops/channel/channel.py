@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from gitops.channel import hold, ssh
 from gitops.channel.engine import Engine, Json
 from gitops.channel.facts import Facts, Settings, Socket, load_facts, parse, probe
 from gitops.channel.failures import HostSetupError, LockHeldError, LockLostError, UnreachableError
+from gitops.channel.local import LocalTransport
 from gitops.channel.lock import Lock, Owner, Shared, held_elsewhere, lost, owner, read_record, take, take_over
 from gitops.channel.proxy import Proxy
 from gitops.channel.reader import Reader
@@ -93,14 +95,43 @@ class Channel:
             transport_for(name, connection, records_folder()),
             settings_for(values, connection.become is not None),
         )
-        record = read_record(channel._transport.record)
-        if record is not None and record.alive and not record.ours:
-            raise held_elsewhere(record, name)
-        if need_lock and (
-            record is None or not record.ours or record.carrier != channel._transport.carrier()
-        ):
-            raise lost(name)
+        channel._insist(need_lock)
         return channel
+
+    @classmethod
+    def over(cls, name: str, way: Mapping[str, Any], *, need_lock: bool = True) -> Channel:
+        """The channel of a host over the connection that stands; it never connects anew.
+
+        Args:
+            name: the host's inventory name.
+            way: what `way` of the channel that connected it has said.
+            need_lock: whether to insist that this process or an ancestor holds the host's lock.
+
+        Raises:
+            LockHeldError: another process of this machine holds the lock.
+            LockLostError: `need_lock`, and it is not held.
+        """
+        place = str(way["place"])
+        transport = LocalTransport(Path(place)) if way["kind"] == "local" else SshTransport(name, place)
+        channel = cls(name, transport, Settings(**way["settings"]))
+        channel._insist(need_lock)
+        return channel
+
+    def way(self) -> dict[str, Any]:
+        """How another process of this machine finds this channel's connection; plain data for `over`."""
+        record = Path(self._transport.record)
+        ssh_kind = isinstance(self._transport, SshTransport)
+        place = record.with_suffix("") if ssh_kind else record.parent
+        kind = "ssh" if ssh_kind else "local"
+        return {"kind": kind, "place": str(place), "settings": asdict(self._settings)}
+
+    def _insist(self, need_lock: bool) -> None:
+        """Refuses to act beside whoever holds the lock, or without it."""
+        record = read_record(self._transport.record)
+        if record is not None and record.alive and not record.ours:
+            raise held_elsewhere(record, self.name)
+        if need_lock and (record is None or not record.ours or record.carrier != self._transport.carrier()):
+            raise lost(self.name)
 
     # --- the connection ---
 
@@ -325,11 +356,8 @@ class Channel:
     def _hold(self, process: int, who: Owner) -> None:
         with self._mutex:
             self._ready_to_lock()
-            record = Path(self._transport.record)
-            if isinstance(self._transport, SshTransport):
-                hold.start(self.name, "ssh", str(record.with_suffix("")), who, process, sudo=self._sudo)
-            else:
-                hold.start(self.name, "local", str(record.parent), who, process, sudo=self._sudo)
+            way = self.way()
+            hold.start(self.name, way["kind"], way["place"], who, process, sudo=self._sudo)
 
     def take_over(self) -> None:
         """Ends the connection of whoever holds the host's lock, and with it the lock and every means to act.

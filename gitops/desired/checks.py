@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 
+from gitops.desired.dependencies import objections, rank
 from gitops.desired.problems import Problems, quoted
 from gitops.desired.service import Parsed
-from gitops.model.stack import Service
+from gitops.model.stack import Dependency, Service
 
 
 def check(parsed: Mapping[str, Parsed], left_out: frozenset[str], problems: Problems) -> tuple[Service, ...]:
@@ -21,7 +22,8 @@ def check(parsed: Mapping[str, Parsed], left_out: frozenset[str], problems: Prob
         problems: what is wrong goes there.
 
     Returns:
-        The services with their dependencies, each after what it depends on, else by name.
+        The services with their dependencies, each after what it depends on; else jobs
+        before the deployment first and those after it last; else by name.
     """
     _check_edge(parsed, problems)
     services = {
@@ -54,36 +56,41 @@ def _check_edge(parsed: Mapping[str, Parsed], problems: Problems) -> None:
 
 
 def _dependencies(
-    name: str, entry: Parsed, parsed: Mapping[str, Parsed], left_out: frozenset[str], problems: Problems
-) -> tuple[str, ...]:
-    found: set[str] = set()
-    for other, required, where in entry.depends_on:
+    name: str, asking: Parsed, parsed: Mapping[str, Parsed], left_out: frozenset[str], problems: Problems
+) -> tuple[Dependency, ...]:
+    found: dict[str, Dependency] = {}
+    for entry in asking.depends_on:
+        other = entry.dependency.service
+        path = f"services.{name}.depends_on"
         if other in parsed:
-            found.add(other)
-        elif required or other not in left_out:
+            found[other] = entry.dependency
+            jobs = asking.service.job, parsed[other].service.job
+            for why, hint in objections(name, jobs[0], entry.dependency, jobs[1]):
+                problems.report(f"{path}.{other}: {why}", entry.condition, hint)
+        elif entry.required or other not in left_out:
             close = get_close_matches(other, parsed, n=1)
             hint = f"did you mean `{close[0]}`?" if close else ""
             hint = "its profile is not selected" if other in left_out else hint
-            problems.report(f"services.{name}.depends_on: no service {quoted(other)}", where, hint)
-    return tuple(sorted(found))
+            problems.report(f"{path}: no service {quoted(other)}", entry.where, hint)
+    return tuple(found[other] for other in sorted(found))
 
 
 def _sorted(
     services: Mapping[str, Service], parsed: Mapping[str, Parsed], problems: Problems
 ) -> tuple[Service, ...]:
-    """Kahn's algorithm over a heap of names: the order is stable."""
-    waits = {name: set(service.depends_on) for name, service in services.items()}
-    ready = [name for name, others in waits.items() if not others]
+    """Kahn's algorithm over a heap of ranks and names: the order is stable."""
+    waits = {name: {d.service for d in service.depends_on} for name, service in services.items()}
+    ready = [(rank(services[name].job), name) for name, others in waits.items() if not others]
     heapq.heapify(ready)
     order: list[Service] = []
     while ready:
-        done = heapq.heappop(ready)
+        _, done = heapq.heappop(ready)
         order.append(services[done])
         for name, others in waits.items():
             if done in others:
                 others.remove(done)
                 if not others:
-                    heapq.heappush(ready, name)
+                    heapq.heappush(ready, (rank(services[name].job), name))
     if len(order) < len(services):
         cycle = _cycle(waits)
         where = parsed[cycle[0]].node.entries["depends_on"].place

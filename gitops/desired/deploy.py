@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import cast
 
 from gitops.desired.fields import Fields
+from gitops.desired.jobs import MODE, never_restarted, parse_job
 from gitops.desired.problems import quoted
-from gitops.model.stack import FailureAction, Healthcheck, Mode, Order, RestartPolicy, UpdateConfig
+from gitops.desired.updates import parse_rollback, parse_update
+from gitops.model.stack import Healthcheck, Job, Mode, Order, RestartPolicy, UpdateConfig
 
 _CPUS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}")
 _ON_FAILURE = re.compile(r"on-failure(?::(?P<attempts>[0-9]{1,9}))?")
@@ -22,7 +23,9 @@ class Deploy:
 
     mode: Mode
     replicas: int
+    job: Job | None
     update: UpdateConfig
+    rollback: UpdateConfig
     restart: RestartPolicy
     cpus: float = 0.0  # cores
     memory: int = 0  # bytes
@@ -32,12 +35,11 @@ class Deploy:
 def parse_deploy(service: Fields, default: Order) -> Deploy:
     """Reads `deploy`, `scale` and `restart`; `default` is the order where `update_config` states none."""
     deploy = service.child("deploy", "deploy")
-    mode: Mode = "replicated"
+    said = _mode(deploy)
+    mode: Mode = "global" if said == "global" else "replicated"
     replicas: int | None = None
     cpus, memory, pids = 0.0, 0, 0
     if deploy:
-        if deploy.choice("mode", ("replicated", "global")) == "global":
-            mode = "global"
         replicas = deploy.integer("replicas", maximum=_MOST_REPLICAS)
         resources = deploy.child("resources", "resources")
         limits = resources.child("limits", "limits") if resources else None
@@ -50,16 +52,28 @@ def parse_deploy(service: Fields, default: Order) -> Deploy:
     if mode == "global" and replicas is not None:
         key, fields = ("replicas", deploy) if deploy and deploy.get("replicas") else ("scale", service)
         fields.wrong(key, "a global service has one replica on each host", "leave it out")
-    update = deploy.child("update_config", "update_config") if deploy else None
+    update = parse_update(deploy, default)
+    restart = _restart(service, deploy)
+    job = parse_job(service, deploy, said)
     return Deploy(
         mode,
         1 if replicas is None or mode == "global" else replicas,
-        _update(update, default) if update else UpdateConfig(order=default),
-        _restart(service, deploy),
+        job,
+        update,
+        parse_rollback(deploy, update),
+        never_restarted(service, deploy, restart) if job else restart,
         cpus,
         memory,
         pids,
     )
+
+
+def _mode(deploy: Fields | None) -> str:
+    """What `mode` says, or empty."""
+    if deploy and deploy.string("mode") == "global-job":
+        deploy.wrong("mode", "`global-job` is not supported", f"`{MODE}` runs as often as `replicas` says")
+        return MODE
+    return deploy.choice("mode", ("replicated", "global", MODE)) if deploy else ""
 
 
 def _limits(limits: Fields) -> tuple[float, int, int]:
@@ -75,22 +89,6 @@ def _limits(limits: Fields) -> tuple[float, int, int]:
     if 0 < memory < _LEAST_MEMORY:
         limits.wrong("memory", f"{memory} bytes are too few for an engine", "`64m` means 64 megabytes")
     return cpus, memory, limits.integer("pids") or 0
-
-
-def _update(fields: Fields, order: Order) -> UpdateConfig:
-    default = UpdateConfig(order=order)
-    parallelism = fields.integer("parallelism")
-    monitor = fields.seconds("monitor")
-    given = fields.choice("order", ("start-first", "stop-first")) or default.order
-    action = fields.choice("failure_action", ("rollback", "pause", "continue")) or default.failure_action
-    if action == "continue":
-        fields.wrong("failure_action", "`continue` is not supported yet", "`rollback` or `pause`")
-    return UpdateConfig(
-        default.parallelism if parallelism is None else parallelism,
-        cast("Order", given),
-        default.monitor_s if monitor is None else monitor,
-        cast("FailureAction", action),
-    )
 
 
 def _restart(service: Fields, deploy: Fields | None) -> RestartPolicy:

@@ -13,6 +13,7 @@ from gitops.errors import Where
 
 _TRUE = frozenset({"true", "t", "yes", "y", "on", "1"})  # as Compose casts them
 _FALSE = frozenset({"false", "f", "no", "n", "off", "0"})
+_NUMBER = re.compile(r"(?:[0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})(?:[eE][-+]?[0-9]{1,3})?")
 _LONGEST_INTEGER = 20  # digits
 _FEW = 8  # keys that a message lists
 _CLOSE = 0.85  # how alike an `x-` key must be to one of ours to be taken for a slip
@@ -43,7 +44,8 @@ class Fields:
             self.problems.report(f"{self.at(key)} is not supported", where, unsupported[key])
             return
         if key.startswith("x-"):
-            close = get_close_matches(key, EXTENSIONS, n=1, cutoff=_CLOSE)
+            cutoff = min(_CLOSE, 1 - 1 / len(key))  # one wrong letter of a short name is a slip too
+            close = get_close_matches(key, EXTENSIONS, n=1, cutoff=cutoff)
             if not close or self._schema not in {"file", "service"}:
                 return
         else:
@@ -119,6 +121,18 @@ class Fields:
             what = quoted(node.text) if node.text else node.kind
             self.wrong(key, f"expected a duration such as `30s` or `1m30s`, found {what}")
         return found
+
+    def ratio(self, key: str) -> float:
+        """A number from 0 to 1, or 0."""
+        node = self.get(key)
+        if node is None:
+            return 0.0
+        plain = not isinstance(node.value, bool) and _NUMBER.fullmatch(node.text)
+        if not plain or float(node.text) > 1:
+            found = quoted(node.text) if node.text else node.kind
+            self.wrong(key, f"expected 0 to 1, found {found}", "`0.1` is one in ten")
+            return 0.0
+        return float(node.text)
 
     def size(self, key: str) -> int:
         """Bytes of a size, or 0."""

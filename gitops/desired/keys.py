@@ -13,6 +13,7 @@ Schema = Literal[
     "healthcheck",
     "deploy",
     "update_config",
+    "rollback_config",
     "restart_policy",
     "resources",
     "limits",
@@ -26,9 +27,14 @@ Schema = Literal[
     "env_file",
     "dependency",
     "x-ingress",
+    "x-job",
+    "x-rollout",
+    "judge",
     "network",
     "volume",
 ]
+
+_UPDATE = ("parallelism", "delay", "order", "monitor", "max_failure_ratio", "failure_action")
 
 SUPPORTED: Final[dict[Schema, tuple[str, ...]]] = {
     "file": ("name", "version", "services", "volumes", "networks"),
@@ -66,11 +72,15 @@ SUPPORTED: Final[dict[Schema, tuple[str, ...]]] = {
         "user",
         "volumes",
         "working_dir",
+        "x-fence",
         "x-ingress",
+        "x-job",
+        "x-rollout",
     ),
     "healthcheck": ("test", "interval", "timeout", "retries", "start_period", "start_interval", "disable"),
-    "deploy": ("mode", "replicas", "update_config", "resources", "restart_policy"),
-    "update_config": ("parallelism", "order", "monitor", "failure_action"),
+    "deploy": ("mode", "replicas", "update_config", "rollback_config", "resources", "restart_policy"),
+    "update_config": _UPDATE,
+    "rollback_config": _UPDATE,
     "restart_policy": ("condition", "max_attempts"),
     "resources": ("limits",),
     "limits": ("cpus", "memory", "pids"),
@@ -82,8 +92,11 @@ SUPPORTED: Final[dict[Schema, tuple[str, ...]]] = {
     "ulimit": ("soft", "hard"),
     "logging": ("driver", "options"),
     "env_file": ("path", "required"),
-    "dependency": ("condition", "required"),
+    "dependency": ("condition", "required", "restart"),
     "x-ingress": ("host", "path", "port"),
+    "x-job": ("when", "timeout"),
+    "x-rollout": ("strategy", "steps", "pause", "judge", "keep"),
+    "judge": ("max_5xx", "max_errors", "max_mean_ms", "against", "min_requests"),
     "network": (),
     "volume": ("driver", "driver_opts"),
 }
@@ -178,19 +191,15 @@ UNSUPPORTED: Final[dict[Schema, dict[str, str]]] = {
         "uts": "",
         "volumes_from": "name the volume in both services",
         "x-autoscale": "set `deploy.replicas`",
-        "x-rollout": "use `deploy.update_config`",
     },
     "healthcheck": {},
     "deploy": {
         "endpoint_mode": "the edge balances over the replicas",
         "labels": "use the service's `labels`",
         "placement": "",
-        "rollback_config": "a rollback follows `update_config`",
     },
-    "update_config": {
-        "delay": "use `monitor`",
-        "max_failure_ratio": "one failed replica fails the deployment",
-    },
+    "update_config": {},
+    "rollback_config": {},
     "restart_policy": {"delay": "the engine chooses the delay", "window": ""},
     "resources": {"reservations": "use `limits`"},
     "limits": {"devices": ""},
@@ -202,8 +211,15 @@ UNSUPPORTED: Final[dict[Schema, dict[str, str]]] = {
     "ulimit": {},
     "logging": {},
     "env_file": {"format": "a `$` within single quotes stays as it is"},
-    "dependency": {"restart": ""},
+    "dependency": {},
     "x-ingress": {"tls": ""},
+    "x-job": {"fence": "the key is `x-fence`, beside `x-job`"},
+    "x-rollout": dict.fromkeys(("max_5xx", "max_errors", "max_mean_ms"), "it belongs into `judge`"),
+    "judge": {
+        "max_p95_ms": "HAProxy counts no percentiles: use `max_mean_ms`",
+        "max_p99_ms": "HAProxy counts no percentiles: use `max_mean_ms`",
+        "max_queue": "the edge limits no server's connections, so nothing queues: use `max_mean_ms`",
+    },
     "network": dict.fromkeys(_NETWORK_OPTIONS, _ONE_NETWORK),
     "volume": {
         "external": "a named volume is created on the host where it is missing",
@@ -213,5 +229,5 @@ UNSUPPORTED: Final[dict[Schema, dict[str, str]]] = {
 }
 """Known to Compose (or planned here), not supported: a hint for each, or an empty string."""
 
-EXTENSIONS: Final = ("x-ingress", "x-rollout", "x-autoscale")
+EXTENSIONS: Final = ("x-ingress", "x-rollout", "x-job", "x-fence", "x-autoscale")
 """Extensions with a meaning here. A key close to one of them is a slip; any other `x-` key is the user's."""

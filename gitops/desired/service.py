@@ -7,12 +7,14 @@ import re
 import shlex
 from dataclasses import dataclass
 
+from gitops.desired.dependencies import Entry, parse_depends_on
 from gitops.desired.deploy import parse_deploy, parse_healthcheck
 from gitops.desired.environment import Environment
 from gitops.desired.fields import Fields, integer, string
 from gitops.desired.mounts import parse_mounts
 from gitops.desired.ports import parse_expose, parse_ingress, parse_ports
 from gitops.desired.problems import Problems, quoted
+from gitops.desired.strategy import check_rollout, parse_rollout
 from gitops.desired.yaml import Node
 from gitops.errors import Where
 from gitops.model.stack import ContainerSpec, Logging, Mount, Service, Ulimit
@@ -44,7 +46,7 @@ class Parsed:
     service: Service
     node: Node
     profiles: tuple[str, ...] = ()
-    depends_on: tuple[tuple[str, bool, Where], ...] = ()  # (name, required, place)
+    depends_on: tuple[Entry, ...] = ()
     networks: tuple[tuple[str, Where], ...] = ()
 
 
@@ -101,19 +103,21 @@ def parse_service(
         target_ports=tuple(sorted({*(i.port for i in ingress), *(p.target for p in ports.publish)})),
         host_ports=ports.host,
     )
-    depends_on = _depends_on(fields)
     service = Service(
         name=name,
         container=spec,
         mode=deploy.mode,
         replicas=deploy.replicas,
         update=deploy.update,
+        rollback=deploy.rollback,
+        rollout=parse_rollout(fields),
+        job=deploy.job,
         ingress=ingress,
         publish=ports.publish,
     )
-    return Parsed(
-        service, node, fields.strings("profiles", _NAME, "a profile name"), depends_on, _networks(fields)
-    )
+    check_rollout(fields, service)
+    profiles = fields.strings("profiles", _NAME, "a profile name")
+    return Parsed(service, node, profiles, parse_depends_on(fields), _networks(fields))
 
 
 def _writes_volume(mounts: tuple[Mount, ...]) -> bool:
@@ -237,33 +241,6 @@ def _logging(fields: Fields) -> Logging:
         child.string("driver", _NAME, "a log driver such as `json-file`"),
         tuple(sorted((key, node.text) for key, node in options.items())),
     )
-
-
-def _depends_on(fields: Fields) -> tuple[tuple[str, bool, Where], ...]:
-    node = fields.get("depends_on")
-    if node is None:
-        return ()
-    if isinstance(node.value, tuple):
-        return tuple(
-            (item.value, True, item.where)
-            for item in node.items
-            if string(item, fields.at("depends_on"), fields.problems, expected="a service name")
-            and isinstance(item.value, str)
-        )
-    if not isinstance(node.value, dict):
-        fields.wrong("depends_on", f"expected a list or a mapping, found {node.kind}")
-    found: list[tuple[str, bool, Where]] = []
-    for name, value in node.entries.items():
-        child = Fields(value, "dependency", f"{fields.at('depends_on')}.{name}", fields.problems)
-        condition = child.string("condition")
-        if condition == "service_completed_successfully":
-            child.wrong(
-                "condition", f"{quoted(condition)} is not supported", "service_started or service_healthy"
-            )
-        else:
-            child.choice("condition", ("service_started", "service_healthy"))
-        found.append((name, child.boolean("required") is not False, value.place))
-    return tuple(found)
 
 
 def _networks(fields: Fields) -> tuple[tuple[str, Where], ...]:

@@ -1,4 +1,4 @@
-"""Durations and byte sizes as Compose writes them."""
+"""Durations and byte sizes as Compose writes them, and percents."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ _SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(us|µs|ms|s|m|h|d|w)")
 _DURATION = re.compile(rf"(?:{_PART.pattern})+")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kmgtp]?)i?b?", re.IGNORECASE)
+_PERCENT = re.compile(r"([0-9]{1,2}(?:\.[0-9]{1,6})?|100)%")
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _LONGEST = 40  # characters; longer numbers mean nothing and only cost time
 
@@ -25,3 +26,9 @@ def size(text: str) -> int | None:
     """Bytes of a size such as `64m`, `1.5gb` or `1024`, in powers of 1024; None for anything else."""
     match = _SIZE.fullmatch(text) if len(text) <= _LONGEST else None
     return int(float(match[1]) * 1024 ** _POWERS[match[2].lower()]) if match else None
+
+
+def percent(text: str) -> float | None:
+    """The number of a percentage such as `5%` or `0.5%`, 0 to 100; None for anything else."""
+    match = _PERCENT.fullmatch(text)
+    return float(match[1]) if match else None

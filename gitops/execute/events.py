@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gitops.render.playbook import HERE
+from gitops.tasks import story
+
 
 @dataclass(frozen=True)
 class Event:
@@ -54,10 +57,14 @@ TOLD = {
 
 def event_of(raw: Mapping[str, Any]) -> Event | None:
     """An event as ansible-runner reports it, or None for those that say nothing of their own."""
+    if raw.get("event") == "verbose":
+        return _step_of(raw)
     kind = TOLD.get(str(raw.get("event")))
     if kind is None:
         return None
     data: Mapping[str, Any] = raw.get("event_data") or {}
+    if kind == "ok" and data.get("host") == HERE:
+        return None  # its steps have been told of, one by one
     result: Mapping[str, Any] = data.get("res") or {}
     if kind == "failed" and data.get("ignore_errors"):
         kind = "ok"
@@ -74,6 +81,16 @@ def event_of(raw: Mapping[str, Any]) -> Event | None:
         task=task,
         data=fields if isinstance(fields, dict) else {},
     )
+
+
+def _step_of(raw: Mapping[str, Any]) -> Event | None:
+    """A step of a rollout that its task has told of, in words."""
+    told = story.read(str(raw.get("stdout") or ""))
+    if told is None:
+        return None
+    mark, host, message = told
+    kind = "changed" if mark == story.DONE else "ok"
+    return Event(at=str(raw.get("created") or ""), kind=kind, message=message, host=host)
 
 
 def failure_of(event: Event) -> Failure | None:

@@ -36,7 +36,7 @@ _PODMAN: _Programs = {
     "runc": ("runc",),
     "docker": ("docker-cli", "docker.io"),
 }
-_EDGE: _Programs = {"haproxy": ("haproxy",)}
+_EDGE: _Programs = {"haproxy": ("haproxy",), "socat": ("socat",)}
 # Package -> the processes that its installation may start, each with its service units.
 _STARTS: dict[str, dict[str, tuple[str, ...]]] = {
     "docker.io": {"dockerd": ("docker.socket", "docker"), "containerd": ("containerd",)},

@@ -14,4 +14,4 @@ class Run:
     start_time: (
         int  # of the group's leader, in clock ticks since boot: tells it from a later process of that id
     )
-    folder: Path  # the run folder
+    folder: Path  # the process's own, which the environment of all that belongs to the run names

@@ -11,6 +11,9 @@ from typing import Literal
 Order = Literal["start-first", "stop-first"]
 FailureAction = Literal["rollback", "pause", "continue"]
 Mode = Literal["replicated", "global"]
+Condition = Literal["service_started", "service_healthy", "service_completed_successfully"]
+When = Literal["pre-deploy", "in-order", "post-deploy"]
+Strategy = Literal["rolling", "canary", "blue-green"]
 
 
 @dataclass(frozen=True)
@@ -131,12 +134,66 @@ class Publish:
 
 @dataclass(frozen=True)
 class UpdateConfig:
-    """`deploy.update_config` with Swarm's meaning."""
+    """`deploy.update_config` or `deploy.rollback_config` with Swarm's meaning."""
 
     parallelism: int = 1  # replicas a batch; 0 means all at once
     order: Order = "start-first"
-    monitor_s: float = 5.0  # a new replica that fails within this time fails the deployment
+    monitor_s: float = 5.0  # a new replica that fails within this time counts as failed
     failure_action: FailureAction = "rollback"
+    delay_s: float = 0.0  # from the end of one batch to the start of the next
+    max_failure_ratio: float = 0.0  # share of the replaced replicas that may fail before the action follows
+
+
+@dataclass(frozen=True)
+class Dependency:
+    """One entry of `depends_on`: what must be so of another service before this one starts.
+
+    A rollout waits for service_started as for service_healthy, until the replicas are
+    up and healthy; service_completed_successfully is of jobs, and of nothing else.
+    """
+
+    service: str
+    condition: Condition = "service_started"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A one-off job: each of its replicas runs to its end, and none is ever served.
+
+    in-order is at its place among the services, as `depends_on` says.
+    """
+
+    when: When
+    timeout_s: float = 600.0  # of one run of all its replicas; then it has failed
+    fence: bool = False  # an automatic rollback may not cross a commit in which it has run
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What the edge's counters may say of the new servers, taken together, in one step.
+
+    Shares are 0 to 1. Errors are connections that failed (`econ`), answers that
+    failed (`eresp`) and requests that another server had to take over (`wredis`):
+    the edge sends a request elsewhere before it counts it as failed.
+    """
+
+    max_5xx: float = 0.01  # share of the answers: hrsp_5xx of all hrsp_*
+    max_errors: float = 0.01  # share of the requests: errors of stot
+    max_mean_ms: float | None = None  # mean response time: rtime; None means no limit
+    against: Literal["absolute", "old"] = "absolute"  # old: what the old servers have comes on top of each
+    min_requests: int = 50  # with fewer of the new servers in a step nothing is said of it
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """`x-rollout`: how the edge goes over to a new version. Only rolling where it is not served."""
+
+    strategy: Strategy = "rolling"
+    steps: tuple[int, ...] = ()  # canary: percents of the requests for the new version, rising
+    pause_s: float = 30.0  # canary: how long each step lasts, where it is not manual
+    manual: bool = False  # canary: each step waits for a person
+    judge: Judge = Judge()  # of each step of a canary, and of the time that blue-green keeps the old set
+    keep_s: float = 30.0  # blue-green: how long the old set stays ready for an instant way back
 
 
 @dataclass(frozen=True)
@@ -145,12 +202,19 @@ class Service:
 
     name: str
     container: ContainerSpec
-    mode: Mode = "replicated"
-    replicas: int = 1  # of mode replicated
+    mode: Mode = "replicated"  # of a job too
+    replicas: int = 1  # of mode replicated; of a job how many runs must succeed
     update: UpdateConfig = UpdateConfig()
+    rollback: UpdateConfig = UpdateConfig(parallelism=0, failure_action="pause")
+    rollout: Rollout = Rollout()
+    job: Job | None = None  # None for what stays up
     ingress: tuple[Ingress, ...] = ()
     publish: tuple[Publish, ...] = ()
-    depends_on: tuple[str, ...] = ()  # names of services that start before this one
+    depends_on: tuple[Dependency, ...] = ()  # sorted by name
+
+    def policy(self, *, rollback: bool) -> UpdateConfig:
+        """How its replicas are replaced: on the way forward, or back."""
+        return self.rollback if rollback else self.update
 
     @property
     def served(self) -> bool:
@@ -160,7 +224,10 @@ class Service:
 
 @dataclass(frozen=True)
 class Stack:
-    """All services of an application at one commit, sorted so that each follows what it depends on."""
+    """All services of an application at one commit.
+
+    Each follows what it depends on; jobs before the deployment come first, those after it last.
+    """
 
     app: str
     commit: str  # full SHA

@@ -8,18 +8,20 @@ from dataclasses import dataclass, replace
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Container
 from gitops.model.plan import Backend, Phase, Retire, RetirePhase, Start, StartPhase
-from gitops.model.stack import Service, Stack
+from gitops.model.stack import Service, Stack, UpdateConfig
 from gitops.plan import edge
 from gitops.plan.diff import Need, ServiceDiff
 from gitops.plan.edge import Line
 from gitops.plan.schedule import claimed
 
-LAG = 1
+LAG = 2
 """How many batches later the replaced containers of a batch go (start-first).
 
 They stay in the load balancer until their successors have stood the monitor
-window, which runs beside the next batch's start: a version that dies within
-its window meets a fleet that still serves, and no window is waited for twice.
+window, which runs beside the next batches' starts: a version that dies within
+its window meets a fleet that still serves, and windows are not waited for one
+after the other. The start after those waits for the window: at most one batch more than
+this many has not proved itself.
 """
 
 _GRACE_S = 10.0  # Compose's default, for a container whose service is not known any more
@@ -57,10 +59,10 @@ class Move:
         )
 
 
-def stop_first_reason(service: Service) -> str:
+def stop_first_reason(service: Service, policy: UpdateConfig) -> str:
     """Why a service's containers stop before their successors start where it says otherwise; or empty."""
     ports = sorted(claimed(service))
-    if service.update.order == "stop-first" or not ports:
+    if policy.order == "stop-first" or not ports:
         return ""
     return f"stop-first: host port {', '.join(map(str, ports))}"
 
@@ -106,13 +108,13 @@ def _early(move: Move) -> dict[str, Retire]:
 
 def _service(move: Move, diff: ServiceDiff, batch: int, early: frozenset[str]) -> list[Phase]:
     """The phases of one service: its batches, each with what must go before and what may go after."""
-    update = diff.service.update
-    forced = stop_first_reason(diff.service)
-    stop_first = update.order == "stop-first" or bool(forced)
+    policy = diff.service.policy(rollback=move.rollback)
+    forced = stop_first_reason(diff.service, policy)
+    stop_first = policy.order == "stop-first" or bool(forced)
     phases: list[Phase] = []
     waiting: list[RetirePhase] = []  # of earlier batches, until their lag has passed
     earlier: list[Start] = []  # stop-first: what must have stood before more is taken away
-    for chunk in _chunks(diff.needs, 0 if move.rollback else update.parallelism):
+    for chunk in _chunks(diff.needs, policy.parallelism):
         before: list[Retire] = []
         after: list[Retire] = []
         starts: list[Start] = []
@@ -156,14 +158,14 @@ def _chunks(needs: Sequence[Need], parallelism: int) -> list[Sequence[Need]]:
 
 
 def _merged(phases: Sequence[Phase]) -> list[Phase]:
-    """The phases without empty ones, and with neighbouring removals as one."""
+    """The phases without empty ones, and with neighbouring removals of a batch as one."""
     found: list[Phase] = []
     for phase in phases:
         last = found[-1] if found else None
         if isinstance(phase, RetirePhase):
             if not phase.retires:
                 continue
-            if isinstance(last, RetirePhase):
+            if isinstance(last, RetirePhase) and last.batch == phase.batch:
                 found[-1] = RetirePhase(phase.batch, last.retires + phase.retires, None)
                 continue
         found.append(phase)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from gitops.render.deployment import deployment
+from gitops.render.deployment import ansible_cfg, deployment
 
-__all__ = ["deployment"]
+__all__ = ["ansible_cfg", "deployment"]

@@ -50,7 +50,7 @@ def deployment(plan: Plan, *, deployment_id: str) -> dict[str, bytes]:
     files = {
         "rollout.yml": playbook(plan),
         "release.json": (json.dumps(release, sort_keys=True) + "\n").encode(),
-        "ansible.cfg": _ansible_cfg(plan.fleet),
+        "ansible.cfg": ansible_cfg(forks=len(plan.fleet.hosts)),
         "README.md": _README.format(app=plan.app, commit=plan.commit).encode(),
         **inventory_files(plan.fleet),
         **_machinery(),
@@ -67,9 +67,10 @@ def deployment(plan: Plan, *, deployment_id: str) -> dict[str, bytes]:
     return dict(sorted(files.items()))
 
 
-def _ansible_cfg(fleet: Fleet) -> bytes:
+def ansible_cfg(*, forks: int) -> bytes:
+    """The content of `ansible.cfg`."""
     template = environment().get_template("ansible.cfg.j2")
-    return template.render(forks=max(1, len(fleet.hosts))).encode()
+    return template.render(forks=max(1, forks)).encode()
 
 
 def inventory_files(fleet: Fleet) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""The playbook of one deployment: the plan's phases as plays that read as the rollout's story."""
+"""The playbook of one deployment: the plan's steps as rows that read as the rollout's story."""
 
 from __future__ import annotations
 
@@ -11,13 +11,37 @@ from typing import Any
 from gitops.errors import PermanentError
 from gitops.model.plan import Backend, Plan, Retire, Start
 from gitops.render.environment import environment
-from gitops.render.stages import Stage, Watch, stages
+from gitops.render.graph import Gate, Pulls, Release, Step, Switch, Watch, Work, graph
+
+HERE = "localhost"
+"""The play that rolls out runs on the controller, in one process, which reaches every host by its channel."""
+
+LOCK_TAG = "lock"
+"""Of the play that a controller leaves out: it holds the locks already."""
 
 SWITCH_WAIT_S = 10.0
 """How long HAProxy may take until its own check calls a new server up."""
 
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a list that a task takes, and a comment for whoever reads the playbook."""
+
+    about: str
+    data: dict[str, Any]
+
+    @property
+    def comment(self) -> str:
+        """The comment in one line; nothing evaluates it."""
+        return " ".join(self.about.split())
+
+    @property
+    def text(self) -> str:
+        """The row as the template prints it."""
+        return _json(self.data)
 
 
 @dataclass(frozen=True)
@@ -34,11 +58,10 @@ class Task:
         return literal(self.name)
 
     @property
-    def lines(self) -> tuple[tuple[str, str | tuple[str, ...]], ...]:
-        """The arguments as the template prints them: JSON, and a list of mappings one a line."""
+    def lines(self) -> tuple[tuple[str, str | tuple[Row, ...]], ...]:
+        """The arguments as the template prints them: JSON, or rows."""
         return tuple(
-            (key, tuple(map(_json, value)) if _is_rows(value) else _json(value))
-            for key, value in self.arguments.items()
+            (key, tuple(value) if _is_rows(value) else _json(value)) for key, value in self.arguments.items()
         )
 
 
@@ -49,6 +72,12 @@ class Play:
     name: str
     hosts: tuple[str, ...]
     tasks: tuple[Task, ...]
+    tags: tuple[str, ...] = ()
+
+    @property
+    def tag_list(self) -> str:
+        """The tags as the template prints them."""
+        return _json(self.tags)
 
     @property
     def heading(self) -> str:
@@ -63,8 +92,7 @@ class Play:
 
 def switches(plan: Plan) -> dict[str, tuple[Backend, ...]]:
     """What the edge serves after each change of it, by the file that says so; the last is the final state."""
-    wanted = [stage.backends for stage in stages(plan) if stage.backends is not None]
-    return {f"haproxy/{number:02d}.cfg": backends for number, backends in enumerate(wanted, 1)}
+    return {step.work.file: step.work.backends for step in graph(plan) if isinstance(step.work, Switch)}
 
 
 def playbook(plan: Plan) -> bytes:
@@ -79,114 +107,88 @@ def playbook(plan: Plan) -> bytes:
 
 
 def plays(plan: Plan) -> tuple[Play, ...]:
-    """All plays of a deployment, in order."""
-    everywhere = tuple(host.name for host in plan.fleet.hosts)
-    every = stages(plan)
-    files = iter(switches(plan))
-    found = [_prepare(plan, everywhere)]
-    for number, stage in enumerate(every, 1):
-        file = next(files) if stage.backends is not None else ""
-        found.append(_play(plan, stage, file, f"Stage {number} of {len(every)}"))
-    release = Task("Write the release file", "gitops_release", {"file": "release.json"})
-    found.append(Play("Record the release", everywhere, (release,)))
-    return tuple(play for play in found if play.hosts)
-
-
-def _prepare(plan: Plan, hosts: tuple[str, ...]) -> Play:
-    images = {service.name: service.container.image for service in plan.stack.services}
-    users: dict[tuple[str, str], str] = {}  # the first service that needs an image on a host
-    for start in plan.starts:
-        users.setdefault((start.host, images[start.service]), start.service)
-    pulls = [
-        {"host": pull.host, "image": pull.image, "service": users.get((pull.host, pull.image), "")}
-        for pull in plan.pulls
-    ]
-    name = "Take the lock of each host" + (
-        ", pull the images before any container is touched" if pulls else ""
+    """Both plays of a deployment: the first is left out where a controller holds the locks already."""
+    hosts = tuple(host.name for host in plan.fleet.hosts)
+    lock = Task("Take the lock of each host", "gitops_lock")
+    arguments: dict[str, Any] = {"app": plan.app, "release": "release.json", "hosts": list(hosts)}
+    arguments["balancers"] = [host.name for host in plan.fleet.load_balancers]
+    arguments["steps"] = [_row(plan, step) for step in graph(plan)]
+    rollout = Task(_story(plan), "gitops_rollout", arguments)
+    return (
+        Play("Take the locks", hosts, (lock,), tags=(LOCK_TAG,)),
+        Play(f"Roll out {plan.app}", (HERE,), (rollout,)),
     )
-    return Play("Prepare the hosts", hosts, (Task(name, "gitops_prepare", {"pulls": pulls}),))
 
 
-def _play(plan: Plan, stage: Stage, file: str, title: str) -> Play:
-    """One stage: its task does on each host what concerns that host."""
-    items: tuple[Start | Watch | Retire, ...] = (*stage.starts, *stage.watches, *stage.removals)
-    hosts = {item.host for item in items}
-    arguments: dict[str, Any] = {"containers": _rows(plan, stage)}
-    balancers = [host.name for host in plan.fleet.load_balancers]
-    if file and balancers:
-        drained = [retire for retire in stage.drains if retire.served]
-        grace_s = max((retire.grace_s for retire in drained), default=0.0)
-        arguments["edge"] = {
-            "hosts": balancers,
-            "app": plan.app,
-            "fragment": file,
-            "wait_s": SWITCH_WAIT_S,
-            "drain": [retire.container for retire in drained],
-            "drain_s": grace_s,
-        }
-    task = Task(_story(stage), "gitops_stage", arguments)
-    about = _slots((*items, *stage.joins, *stage.drains)) or "the edge"
-    return Play(f"{title}: {about}", tuple(sorted({*hosts, *(balancers if file else ())})), (task,))
+def _row(plan: Plan, step: Step) -> Row:
+    """One step as data for the task, and what a reader of the playbook is told of it."""
+    about, fields = _fields(plan, step.work)
+    return Row(about, {"step": step.name, **fields, "after": list(step.after)})
 
 
-def _rows(plan: Plan, stage: Stage) -> list[dict[str, Any]]:
-    """What is done with each container."""
-    monitor_s = {service.name: service.update.monitor_s for service in plan.stack.services}
-    started = [
-        {
-            "host": start.host,
-            "state": "healthy",
-            "name": start.container,
-            "spec": f"services/{start.service}.json",
-            "slot": start.slot,
-            "ports": [list(pair) for pair in start.ports],
-            "monitor_s": monitor_s[start.service],
-        }
-        for start in stage.starts
-    ]
-    watched = [
-        {
-            "host": watch.host,
-            "state": "watched",
-            "name": watch.container,
-            "monitor_s": monitor_s[watch.service],
-        }
-        for watch in stage.watches
-    ]
-    removed = [
-        {"host": retire.host, "state": "absent", "name": retire.container, "grace_s": retire.grace_s}
-        for retire in stage.removals
-    ]
-    return [*started, *watched, *removed]
+def _fields(plan: Plan, work: Work) -> tuple[str, dict[str, Any]]:
+    match work:
+        case Pulls():
+            images = [{"image": image, "service": service} for image, service in work.images]
+            return "", {"do": "pull", "host": work.host, "images": images}
+        case Start():
+            return f"{_label(work)} on {work.host}: {work.reason}", {
+                "do": "start",
+                "host": work.host,
+                "name": work.container,
+                "spec": f"services/{work.service}.json",
+                "slot": work.slot,
+                "ports": [list(pair) for pair in work.ports],
+                "monitor_s": _monitor_s(plan, work.service),
+            }
+        case Watch():
+            monitor_s = _monitor_s(plan, work.service)
+            return "", {"do": "watch", "host": work.host, "name": work.container, "monitor_s": monitor_s}
+        case Switch():
+            drained = [retire for retire in work.drains if retire.served]
+            parts = [f"take in {_slots(work.joins)}"] if work.joins else []
+            parts += [f"drain the old {_slots(drained)}"] if drained else []
+            return f"the edge: {', then '.join(parts) or 'its final state'}", {
+                "do": "switch",
+                "fragment": work.file,
+                "wait_s": SWITCH_WAIT_S,
+                "drain": [retire.container for retire in drained],
+                "drain_s": max((retire.grace_s for retire in drained), default=0.0),
+            }
+        case Retire():
+            return f"the old {_label(work)} on {work.host}: {work.reason}", {
+                "do": "remove",
+                "host": work.host,
+                "name": work.container,
+                "grace_s": work.grace_s,
+            }
+        case Release():
+            return "all that is new has proved itself", {"do": "release"}
+        case Gate():
+            return "", {"do": "wait", **({"delay_s": work.delay_s} if work.delay_s else {})}
 
 
-def _story(stage: Stage) -> str:
-    """What happens, and why."""
-    parts = []
-    if stage.starts:
-        parts.append(f"start {_places(stage.starts)} and wait until healthy")
-    if stage.watches:
-        parts.append(f"stand the monitor window of {_places(stage.watches)}")
-    if stage.backends is not None:
-        drained = [retire for retire in stage.drains if retire.served]
-        edge = ["check and swap haproxy.cfg"]
-        edge += [f"take in {_slots(stage.joins)}"] if stage.joins else []
-        edge += [f"drain the old {_slots(drained)}"] if drained else []
-        parts.append(f"at the edge {', '.join(edge)}")
-    if stage.removals:
-        parts.append(f"stop and remove the old {_places(stage.removals)}")
-    text = "; ".join(parts)
-    changes: tuple[Start | Retire, ...] = (*stage.starts, *stage.removals)
-    reasons = dict.fromkeys(item.reason for item in changes)
+def _monitor_s(plan: Plan, service: str) -> float:
+    known = plan.stack.service(service)
+    return known.policy(rollback=plan.rollback).monitor_s if known else 0.0
+
+
+def _story(plan: Plan) -> str:
+    """What happens, and why, in one line."""
+    parts = [f"start {_slots(plan.starts)}"] if plan.starts else []
+    parts += [f"remove the old {_slots(plan.retires)}"] if plan.retires else []
+    text = ", ".join(parts) or "bring the edge up to date"
+    changes: tuple[Start | Retire, ...] = (*plan.starts, *plan.retires)
+    reasons = dict.fromkeys(change.reason for change in changes)
     return text[:1].upper() + text[1:] + (f" ({_listed(reasons)})" if reasons else "")
 
 
-def _slots(items: Iterable[Start | Watch | Retire]) -> str:
-    return _listed(dict.fromkeys(f"{item.service}.{item.slot}" for item in items))
+def _label(item: Start | Retire) -> str:
+    return f"{item.service}.{item.slot}"
 
 
-def _places(items: Iterable[Start | Watch | Retire]) -> str:
-    return _listed(f"{item.service}.{item.slot} on {item.host}" for item in items)
+def _slots(items: Iterable[Start | Retire]) -> str:
+    return _listed(dict.fromkeys(map(_label, items)))
 
 
 def _listed(words: Iterable[str], most: int = 8) -> str:
@@ -196,7 +198,7 @@ def _listed(words: Iterable[str], most: int = 8) -> str:
 
 
 def _is_rows(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
+    return isinstance(value, list) and bool(value) and all(isinstance(row, Row) for row in value)
 
 
 def _json(value: Any) -> str:

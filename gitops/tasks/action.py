@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from gitops.channel import Channel
 from gitops.channel.failures import ChannelTimeoutError, LockHeldError, LockLostError
 from gitops.errors import GitopsError
 from gitops.tasks.outcome import Kind, Outcome, TaskError
+from gitops.tasks.story import line
+from gitops.tasks.ways import read_way, write_way
 
 
 class Task(ActionBase):  # type: ignore[misc]  # Ansible ships no types
@@ -46,9 +48,25 @@ class Task(ActionBase):  # type: ignore[misc]  # Ansible ships no types
         """The channel of the host, over Ansible's own connection, under the host's lock."""
         return Channel.from_connection(self._connection, variables=self.variables, need_lock=not self.check)
 
-    def rows(self, key: str = "containers") -> Sequence[Mapping[str, Any]]:
-        """The rows of an argument that concern this host."""
-        return [row for row in self._task.args[key] if row["host"] == self.host]
+    def channels(self, hosts: Iterable[str]) -> Mapping[str, Channel]:
+        """The channels of these hosts, over the connections that stand, under their locks.
+
+        Raises:
+            LockLostError: a host's lock is not held by what this task descends from.
+        """
+        found = {}
+        for host in hosts:
+            way = read_way(self.folder, host)
+            found[host] = Channel.over(host, way, need_lock=not self.check)
+        return found
+
+    def note_way(self, channel: Channel) -> None:
+        """Writes down how this host is reached, for a task that acts on many hosts."""
+        write_way(self.folder, channel)
+
+    def tell(self, mark: str, host: str, message: str) -> None:
+        """One line for whoever watches the playbook run."""
+        self._display.display(line(mark, host, message))
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """What Ansible calls. A failure is a result with the field `gitops`, never an exception."""
@@ -69,6 +87,7 @@ def failed(error: GitopsError, host: str) -> dict[str, Any]:
     problem = (
         error if isinstance(error, TaskError) else TaskError(error.message, _kind(error), hint=error.hint)
     )
+    host = error.where.host if error.where and error.where.host else host
     data = problem.data(host)
     hint = f" ({problem.hint})" if problem.hint else ""
     message = "\n".join([f"{host}: {problem.message}{hint}", *(f"    {line}" for line in problem.logs)])

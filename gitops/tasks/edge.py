@@ -47,18 +47,23 @@ class Target:
     wait_s: float = 10.0
 
 
-def read_target(folder: Path, asked: Mapping[str, Any]) -> Target:
-    """What a task asks for.
+def read_target(folder: Path, app: str, steps: Sequence[Mapping[str, Any]]) -> Target:
+    """What steps of a rollout ask for that have become one: the last fragment, and all that is drained.
 
     Args:
         folder: the run folder.
-        asked: `app`, `fragment` (a file; those of the same folder with a higher number come later in
-            this rollout), `drain`, `drain_s` and `wait_s`.
+        app: the application.
+        steps: in their order, each with `fragment` (a file; those of the same folder with a higher
+            number come later in this rollout), `drain`, `drain_s` and `wait_s`.
     """
-    here = folder / asked["fragment"]
-    later = [file.read_text() for file in here.parent.glob("*.cfg") if file.name > here.name]
+    here = folder / steps[-1]["fragment"]
     return Target(
-        asked["app"], here.read_text(), later, asked["drain"], float(asked["drain_s"]), float(asked["wait_s"])
+        app,
+        here.read_text(),
+        later=[file.read_text() for file in here.parent.glob("*.cfg") if file.name > here.name],
+        drain=[name for step in steps for name in step["drain"]],
+        drain_s=max(float(step["drain_s"]) for step in steps),
+        wait_s=max(float(step["wait_s"]) for step in steps),
     )
 
 

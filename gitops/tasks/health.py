@@ -139,15 +139,19 @@ class Watch:
         )
 
 
-def wait_healthy(engine: Engine, row: Mapping[str, Any]) -> Outcome:
+def wait_healthy(
+    engine: Engine, row: Mapping[str, Any], *, pause: Callable[[float], None] = time.sleep
+) -> Outcome:
     """Waits until one container (`name`, `monitor_s`, perhaps `timeout_s`) is healthy."""
-    watch = Watch(engine, row["name"])
+    watch = Watch(engine, row["name"], pause=pause)
     watch.healthy(monitor_s=float(row["monitor_s"]), limit_s=row.get("timeout_s"))
     return Outcome(changed=False, message=f"{watch.label} is healthy")
 
 
-def stand_monitor(engine: Engine, row: Mapping[str, Any]) -> Outcome:
+def stand_monitor(
+    engine: Engine, row: Mapping[str, Any], *, pause: Callable[[float], None] = time.sleep
+) -> Outcome:
     """Waits until one container (`name`, `monitor_s`) has stood its monitor window."""
-    watch = Watch(engine, row["name"])
+    watch = Watch(engine, row["name"], pause=pause)
     watch.stand(float(row["monitor_s"]))
     return Outcome(changed=False, message=f"{watch.label} stood {row['monitor_s']:g} s")

@@ -17,12 +17,15 @@ from gitops.tasks.outcome import Outcome
 
 
 class ActionModule(Task):
-    """Held until ansible-playbook ends, however it ends."""
+    """Held until ansible-playbook ends, however it ends; says in the run folder how the host is reached."""
 
     def act(self, args: Mapping[str, Any]) -> Outcome:  # noqa: ARG002 - it has none
         """See gitops.channel."""
+        channel = Channel.from_connection(self._connection, variables=self.variables, need_lock=False)
+        if self.check:
+            channel.connect()
+        taken = not self.check and channel.lock_for(os.getppid(), "ansible-playbook")
+        self.note_way(channel)
         if self.check:
             return Outcome(changed=False, message="would take the lock")
-        channel = Channel.from_connection(self._connection, variables=self.variables, need_lock=False)
-        taken = channel.lock_for(os.getppid(), "ansible-playbook")
         return Outcome(changed=False, message="the lock is taken" if taken else "the lock is held already")

@@ -12,6 +12,7 @@ from support.load import Load
 from support.shop import MakeShop, Shop, until
 
 from gitops.execute.processes import find
+from gitops.store.records import Store
 
 pytestmark = pytest.mark.lab
 
@@ -25,8 +26,10 @@ def half_way(shop: Shop) -> bool:
     return "web.1 started" in shop.service_log
 
 
-def runs(shop: Shop) -> list[Path]:
-    return sorted((shop.folder / "runs" / shop.name).iterdir())
+def running(shop: Shop) -> Path:
+    """What the processes of the newest deployment's latest playbook bear in their environment."""
+    with Store(f"sqlite:///{shop.folder / shop.store}") as store:
+        return store.runs(shop.deployments()[0].id)[-1].folder
 
 
 def test_killed_in_the_middle_of_a_rollout_it_converges_and_nothing_runs_twice(make_shop: MakeShop) -> None:
@@ -40,7 +43,8 @@ def test_killed_in_the_middle_of_a_rollout_it_converges_and_nothing_runs_twice(m
             until(lambda: half_way(shop), 120, "a rollout half-way")
             service.send_signal(signal.SIGKILL)
             service.wait(timeout=10)
-        killed = runs(shop)[-1]
+        killed = running(shop)
+        assert find(killed), "the playbook ended with its service: nothing is left to be reaped"
         with shop.serving():
             ended = until(
                 lambda: next(
@@ -92,7 +96,7 @@ def test_told_to_stop_it_ends_at_a_batch_boundary_and_goes_on_later(make_shop: M
     stopped = shop.history()[0]
     assert stopped["outcome"] == "cancelled", stopped
     assert "batch boundary" in stopped["reason"]
-    assert find(runs(shop)[-1]) == []
+    assert find(running(shop)) == []
     with shop.serving():
         until(lambda: shop.deployments()[0].outcome == "succeeded", 180, "the rest of the rollout")
     assert shop.history()[0]["commit"] == commit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +17,7 @@ from gitops.assets import folder
 from gitops.execute import runner
 from gitops.model.stack import Healthcheck, Ingress, Mount, Publish
 from gitops.render import deployment, playbook
+from gitops.tasks import STOP
 
 pytestmark = pytest.mark.lab
 
@@ -60,7 +62,7 @@ def test_the_folder_deploys_under_stock_ansible_and_changes_nothing_the_second_t
 
     again = ansible_playbook(run_folder)
     assert changed(again) == 0
-    assert set(again) == {"e1", "h1", "h2", "h3", "h4", "p1"}
+    assert set(again) == {"e1", "h1", "h2", "h3", "h4", "p1", "localhost"}
 
     # Text of the repository is text on the hosts.
     name = next(c.name for c in everywhere.containers() if c.host == "h1")
@@ -88,7 +90,9 @@ def test_a_rollout_loses_no_request_and_leaves_exactly_the_new_version(everywher
     assert len(everywhere.containers()) == 4
     assert everywhere.plan(new, previous=new).empty
     told = [event.task for event in events if event.kind == "started"]
-    assert any(name.startswith("Start web.1 on ") and "image changed" in name for name in told)
+    assert any(name.startswith("Start web.1, ") and "image changed" in name for name in told)
+    done_ = [event.message for event in events if event.kind == "changed" and event.host in {"h1", "h2"}]
+    assert any(re.match(r"web\.\d started and is healthy", message) for message in done_)
 
 
 def test_another_application_of_the_same_edge_is_never_disturbed(
@@ -211,7 +215,7 @@ def test_a_request_to_stop_ends_the_rollout_before_its_next_batch(app: Rollouts)
         on_event=lambda event: begun.append(event.kind),
         timeout_s=60,
         env={},
-        stopping=lambda: True,
+        signals=lambda: {STOP},
     )
     assert done.failure is not None
     assert done.failure.kind == "stopped"

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from gitops.channel.processes import alive, start_time
 from gitops.execute import runner
 from gitops.execute.events import Event
 from gitops.execute.processes import find
+from gitops.execute.standby import Standby
 from gitops.model.run import Run
 
 INVENTORY = b"all: {hosts: {here: {ansible_connection: local, ansible_python_interpreter: auto_silent}}}\n"
@@ -52,6 +54,7 @@ def test_events_come_in_order_and_the_process_group_first(tmp_path: Path) -> Non
     first, *rest = told
     assert isinstance(first, Run)
     assert first.start_time > 0
+    assert find(first.folder) == []
     assert not alive(first.pgid, first.start_time)
     assert [event.kind for event in rest if isinstance(event, Event)] == ["play", "started", "changed"]
 
@@ -81,11 +84,13 @@ def test_a_time_limit_ends_everything_that_belongs_to_the_run(
     clock = SimpleNamespace(monotonic=lambda: 1e9 if pids.exists() else 0.0)
     monkeypatch.setattr(runner, "time", clock)
     files = playbook(f"echo $$ >> {pids}; exec sleep 600")
-    folder = tmp_path / "run"
-    done = runner.run(files, folder, on_event=lambda _: None, timeout_s=WAIT_S, env={})
+    runs: list[Run] = []
+    done = runner.run(
+        files, tmp_path / "run", on_event=lambda _: None, on_start=runs.append, timeout_s=WAIT_S, env={}
+    )
     assert done.failure is not None
     assert done.failure.kind == "timeout"
-    assert find(folder) == []
+    assert find(runs[0].folder) == []
     assert [start_time(int(pid)) for pid in pids.read_text().split()] == [0]
 
 
@@ -112,7 +117,7 @@ def test_what_a_killed_controller_leaves_is_reaped(tmp_path: Path) -> None:
 from pathlib import Path
 from gitops.execute import runner
 files = {playbook(f"touch {started}; exec sleep 600")!r}
-def note(run): Path({str(tmp_path / "pgid")!r}).write_text(f"{{run.pgid}} {{run.start_time}}")
+def note(run): Path({str(tmp_path / "pgid")!r}).write_text(f"{{run.pgid}} {{run.start_time}} {{run.folder}}")
 runner.run(files, Path({str(folder)!r}), on_event=print, on_start=note, timeout_s=600, env={{}})
 """
     controller = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL)
@@ -121,10 +126,56 @@ runner.run(files, Path({str(folder)!r}), on_event=print, on_start=note, timeout_
     finally:
         os.kill(controller.pid, signal.SIGKILL)
         controller.wait()
-    pgid, began = map(int, (tmp_path / "pgid").read_text().split())
-    assert alive(pgid, began)
-    run = Run(pgid, began, folder)
+    pgid, began, own = (tmp_path / "pgid").read_text().split()
+    run = Run(int(pgid), int(began), Path(own))
+    assert alive(run.pgid, run.start_time)
+    assert find(run.folder)
     runner.reap(run)
-    assert find(folder) == []
-    assert not alive(pgid, began)
+    assert find(run.folder) == []
+    assert not alive(run.pgid, run.start_time)
     runner.reap(run)
+
+
+def test_a_process_that_is_ready_runs_what_it_is_told_and_the_next_one_is_another(tmp_path: Path) -> None:
+    runs: list[Run] = []
+    with tempfile.TemporaryDirectory() as short, Standby(Path(short), {"OURS": "given"}) as standby:
+        standby.warm()
+        for name in ("one", "two"):
+            seen = tmp_path / name
+            done = runner.run(
+                playbook(f"env > {seen}"),
+                tmp_path / f"run-{name}",
+                on_event=lambda _: None,
+                on_start=runs.append,
+                timeout_s=WAIT_S,
+                standby=standby,
+            )
+            assert done.ok, done.failure
+            assert "OURS=given" in seen.read_text()
+        assert runs[0] != runs[1]
+        standby.warm()
+    assert [find(run.folder) for run in runs] == [[], []]
+    assert list(Path(short).parent.glob(f"{Path(short).name}/*")) == []
+
+
+def test_a_process_that_waits_ends_with_its_controller() -> None:
+    program = """
+import sys, time
+from pathlib import Path
+from gitops.execute.standby import Standby
+standby = Standby(Path(sys.argv[1]), {})
+standby.warm()
+standby.take().begin(lambda run: print(run.pgid, run.start_time, flush=True))
+sys.stdin.read()
+"""
+    with (
+        tempfile.TemporaryDirectory() as short,
+        subprocess.Popen(
+            [sys.executable, "-c", program, short], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as controller,
+    ):
+        assert controller.stdout is not None
+        pgid, began = map(int, controller.stdout.readline().split())
+        assert alive(pgid, began)
+        os.kill(controller.pid, signal.SIGKILL)
+        until(lambda: not alive(pgid, began))

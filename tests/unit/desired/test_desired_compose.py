@@ -7,7 +7,7 @@ from support.trees import COMMIT, MemoryTree, problems, stack
 
 from gitops.desired import load
 from gitops.errors import InvalidInputError, PermanentError
-from gitops.model.stack import Logging, Mount, Stack, Ulimit
+from gitops.model.stack import Dependency, Logging, Mount, Stack, Ulimit
 
 WEB = "services: {web: {image: web}}"
 
@@ -89,7 +89,12 @@ def test_services_follow_what_they_depend_on_and_else_their_names() -> None:
         "  gone: {image: x, profiles: [debug]}\n"
     )
     assert [service.name for service in found.services] == ["b", "m", "z", "a"]
-    assert [service.depends_on for service in found.services] == [(), (), ("m",), ("z",)]
+    assert [service.depends_on for service in found.services] == [
+        (),
+        (),
+        (Dependency("m"),),
+        (Dependency("z", "service_healthy"),),
+    ]
 
 
 def test_a_cycle_is_told_from_its_first_name() -> None:
@@ -221,7 +226,8 @@ def test_overlays_add_services_and_replace_routes() -> None:
     )
     assert [service.name for service in merged.services] == ["api", "db", "web"]
     web = merged.services[2]
-    assert ([route.port for route in web.ingress], web.depends_on) == ([2], ("api", "db"))
+    assert [route.port for route in web.ingress] == [2]
+    assert web.depends_on == (Dependency("api", "service_healthy"), Dependency("db"))
 
 
 def test_a_problem_of_an_overlay_is_in_its_file() -> None:

@@ -4,7 +4,6 @@ import pytest
 from support.trees import MemoryTree
 
 from gitops.desired import load
-from gitops.errors import InvalidInputError
 
 
 def order_of(volumes: str, update: str = "") -> str:
@@ -31,8 +30,3 @@ volumes: {{data: {{}}}}
 )
 def test_two_containers_do_not_write_one_volume_unless_asked(volumes: str, update: str, order: str) -> None:
     assert order_of(volumes, update) == order
-
-
-def test_an_action_that_is_not_there_yet_is_refused() -> None:
-    with pytest.raises(InvalidInputError, match="not supported yet"):
-        order_of("/srv:/data", "failure_action: continue")

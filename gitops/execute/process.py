@@ -1,0 +1,176 @@
+"""One `ansible-playbook` under ansible-runner: started, imported, and waiting for what to run.
+
+Facts about ansible-runner 2.4 that this code follows: event handlers run inside the
+loop that reads the playbook's output; its loader forgets settings that are not in
+files, so they are set on the prepared configuration; it hands its whole environment
+on and keeps it in the artifact `command`; what it kills is a process group, but
+Ansible's workers lead sessions of their own; when the playbook has ended it takes
+0.2 s more to close its terminal, which nobody needs to wait for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import socket
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gitops.channel.processes import start_time
+from gitops.execute.processes import MARK, end_all
+from gitops.model.run import Run
+
+LOOK_S = 0.5  # how often `ending` is asked
+KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR")
+"""Of this process's environment; the rest may hold secrets, and decides nothing in a run."""
+
+OnEvent = Callable[[dict[str, Any]], None]
+
+
+class Process:
+    """Waits from its construction on until `run` says what to run; used once."""
+
+    def __init__(self, folder: Path, config: bytes, env: Mapping[str, str]) -> None:
+        """Starts it in the background.
+
+        Args:
+            folder: a new folder of its own, with a short path; removed in the end.
+            config: the content of `ansible.cfg`.
+            env: added to a minimal environment.
+        """
+        folder.mkdir(mode=0o700, parents=True)
+        (folder / "ansible.cfg").write_bytes(config)
+        self.folder = folder
+        self.leader: Run | None = None  # known as soon as it runs
+        self._env = env
+        self._on_event: OnEvent = lambda _: None
+        self._ending: Callable[[], bool] = lambda: False
+        self._ended = False
+        self._code: int | None = None
+        self._last_event = threading.Event()
+        self._known = threading.Event()
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(folder / "go"))
+        self._listener.listen(1)
+        self._listener.settimeout(LOOK_S)
+        self._thread = threading.Thread(target=self._live, name=f"ansible-runner {folder.name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still be told what to run, or runs."""
+        return self._thread.is_alive()
+
+    def begin(self, on_start: Callable[[Run], None]) -> None:
+        """Tells of the process group as soon as it is known; nothing has been done by then."""
+        while self.alive:
+            if self._known.wait(LOOK_S) and self.leader is not None:
+                on_start(self.leader)
+                return
+
+    def run(
+        self, cwd: Path, argv: Sequence[str], *, on_event: OnEvent, ending: Callable[[], bool]
+    ) -> int | None:
+        """Runs one playbook to its end.
+
+        Args:
+            cwd: working directory.
+            argv: of `ansible-playbook`, its name first.
+            on_event: told of ansible-runner's events; nothing there may take time.
+            ending: asked twice a second; True kills the run.
+
+        Returns:
+            The exit code; 0 only when every event has been told. None where it could not be started.
+        """
+        self._on_event, self._ending = on_event, ending
+        link = self._accept()
+        code = None
+        if link is not None:
+            with link:
+                link.sendall(json.dumps({"cwd": str(cwd), "argv": list(argv)}).encode() + b"\n")
+                code = self._answer(link)
+        if code == 0 and self._last_event.wait(LOOK_S):
+            return 0
+        self._thread.join()
+        return self._code
+
+    def close(self) -> None:
+        """Ends it, whatever it does, and removes its folder."""
+        self._ended = True
+        self._listener.close()
+        if self._thread.is_alive():
+            self._thread.join(2 * LOOK_S)
+            end_all(self.folder)
+            self._thread.join()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def output(self) -> Path:
+        """What the playbook has printed."""
+        return self.folder / "artifacts" / "run" / "stdout"
+
+    def _live(self) -> None:
+        from ansible_runner import Runner  # noqa: PLC0415 - 0.3 s that a pass with nothing to do must not pay
+
+        runner = Runner(self._config(), event_handler=self._event, cancel_callback=self._cancel)
+        _, self._code = runner.run()
+        (self.folder / "artifacts" / "run" / "command").unlink(missing_ok=True)
+
+    def _event(self, raw: dict[str, Any]) -> bool:
+        """ansible-runner's event handler; False keeps the event out of the artifacts."""
+        line = str(raw.get("stdout") or "").strip()
+        if self.leader is None and line.isdigit():
+            self.leader = Run(int(line), start_time(int(line)), self.folder)
+            self._known.set()
+        self._on_event(raw)
+        if raw.get("event") == "playbook_on_stats":
+            self._last_event.set()
+        return False
+
+    def _cancel(self) -> bool:
+        return self._ended or self._ending()
+
+    def _accept(self) -> socket.socket | None:
+        while self.alive:
+            try:
+                return self._listener.accept()[0]
+            except TimeoutError:
+                continue
+        return None
+
+    def _answer(self, link: socket.socket) -> int | None:
+        """The exit code in its own words; None where it ended without."""
+        poller = select.poll()
+        poller.register(link, select.POLLIN)
+        while self.alive:
+            if poller.poll(LOOK_S * 1000):
+                said = link.recv(16).strip()
+                return int(said) if said else None
+        return None
+
+    def _config(self) -> Any:
+        from ansible_runner import RunnerConfig  # noqa: PLC0415 - as in `_live`
+
+        config = RunnerConfig(
+            private_data_dir=str(self.folder),
+            project_dir=str(self.folder),
+            playbook="rollout.yml",
+            ident="run",
+            fact_cache_type="memory",
+            suppress_env_files=True,
+            quiet=True,
+        )
+        config.prepare()
+        config.pexpect_timeout = LOOK_S
+        own = os.environ
+        kept = {key: value for key, value in own.items() if key in KEPT or key.startswith("LC_")}
+        added = {key: value for key, value in config.env.items() if own.get(key) != value}
+        marks = {"ANSIBLE_CONFIG": str(self.folder / "ansible.cfg"), MARK: str(self.folder)}
+        config.env = {**kept, **added, **self._env, **marks}
+        config.command = [sys.executable, "-P", "-m", "gitops.execute.playbook", str(self.folder / "go")]
+        return config

@@ -1,0 +1,76 @@
+"""One `ansible-playbook` that is ready before there is something to run."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from gitops.execute.process import Process
+from gitops.render import ansible_cfg
+
+
+class Standby:
+    """Processes for the rollouts of one controller; while one runs the next is not started yet.
+
+    Args:
+        folder: where each has a folder of its own; the path must be short.
+        env: of each, added to a minimal environment.
+    """
+
+    def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._env = env
+        self._numbers = itertools.count(1)
+        self._ready: Process | None = None
+        self._used: list[Process] = []
+        self._mutex = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def warm(self) -> None:
+        """Starts one in the background unless one is ready: a rollout is likely."""
+        with self._mutex:
+            self._clear()
+            if self._ready is None:
+                self._ready = self._start()
+
+    def take(self) -> Process:
+        """One that is ready, or will be soon."""
+        with self._mutex:
+            self._clear()
+            process = self._ready or self._start()
+            self._ready = None
+            self._used.append(process)
+            return process
+
+    def close(self) -> None:
+        """Ends all of them."""
+        with self._mutex:
+            for process in self._all():
+                process.close()
+            self._used, self._ready = [], None
+
+    def _start(self) -> Process:
+        return Process(self._folder / f"p{next(self._numbers)}", ansible_cfg(forks=1), self._env)
+
+    def _clear(self) -> None:
+        """Removes what those have left that have ended."""
+        for process in self._all():
+            if not process.alive:
+                process.close()
+        self._used = [process for process in self._used if process.alive]
+        if self._ready is not None and not self._ready.alive:
+            self._ready = None
+
+    def _all(self) -> list[Process]:
+        return [*self._used, *([self._ready] if self._ready is not None else [])]

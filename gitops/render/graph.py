@@ -1,0 +1,227 @@
+"""A plan's phases as a graph of steps: each waits for what it needs, and for nothing else.
+
+The plan's order holds for every container and every server. But while a
+container starts, the edge takes in the one before, that one's monitor window
+passes, and a drained one is stopped: so a rollout takes about half the time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from gitops.model.plan import Backend, Plan, Pull, Retire, RetirePhase, Start, StartPhase
+
+
+@dataclass(frozen=True)
+class Pulls:
+    """The images that one host needs, before the first container is touched anywhere."""
+
+    host: str
+    images: tuple[tuple[str, str], ...]  # (image, first service that needs it), sorted
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A container that has to stand its monitor window."""
+
+    service: str
+    slot: int
+    host: str
+    container: str
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A change of what the edge serves.
+
+    Attributes:
+        file: the fragment in the run folder that says what it serves from then on.
+        backends: the same as data.
+        joins: containers that the edge takes in.
+        drains: containers that leave it, after their requests have ended.
+    """
+
+    file: str
+    backends: tuple[Backend, ...]
+    joins: tuple[Start, ...] = ()
+    drains: tuple[Retire, ...] = ()
+
+
+@dataclass(frozen=True)
+class Release:
+    """The release file of every host, when all that is new has proved itself."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Nothing of its own: what comes after it waits for all that it waits for, and then `delay_s` more."""
+
+    delay_s: float = 0.0
+
+
+Work = Pulls | Start | Watch | Switch | Retire | Release | Gate
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node of the graph.
+
+    Attributes:
+        name: unique in the graph, and readable: `start h1/shop-web-1-44de4dfd`.
+        work: what it does.
+        after: the names of the steps that must have been done.
+    """
+
+    name: str
+    work: Work
+    after: tuple[str, ...] = ()
+
+
+def graph(plan: Plan) -> tuple[Step, ...]:
+    """All steps of a plan, each after those that it waits for; the last switch is the edge's final state."""
+    line = _Line()
+    line.pull(plan)
+    for phase in plan.phases:
+        if isinstance(phase, StartPhase):
+            line.start(plan, phase)
+        else:
+            line.retire(phase)
+    line.finish(plan)
+    return tuple(line.steps)
+
+
+@dataclass
+class _Line:
+    """The steps so far, and the names of those that what comes next may have to wait for."""
+
+    steps: list[Step] = field(default_factory=list)
+    images: str = ""  # the gate behind all pulls
+    starting: str = ""  # behind the last start
+    switching: str = ""  # the last switch
+    service: str = ""  # of the last start
+    room: tuple[str, ...] = ()  # the last removals that made room for what starts after them
+    proven: tuple[str, ...] = ()  # the last watches that something waits for
+    started: dict[str, tuple[str, Start]] = field(default_factory=dict)  # container -> its start
+    watched: dict[str, str] = field(default_factory=dict)  # container -> its watch
+    removed: dict[str, str] = field(default_factory=dict)  # container -> its removal
+    edge: tuple[Backend, ...] | None = None
+    switches: int = 0
+    gates: Counter[str] = field(default_factory=Counter)  # how many bear a name
+
+    def pull(self, plan: Plan) -> None:
+        """Images first, and everywhere: what cannot be pulled is found before a container is touched."""
+        pulls: defaultdict[str, list[Pull]] = defaultdict(list)
+        for pull in plan.pulls:
+            pulls[pull.host].append(pull)
+        images = {service.name: service.container.image for service in plan.stack.services}
+        users: dict[tuple[str, str], str] = {}  # the first service that needs an image on a host
+        for start in plan.starts:
+            users.setdefault((start.host, images[start.service]), start.service)
+        names = [
+            self._add(
+                f"pull {host}",
+                Pulls(host, tuple((pull.image, users.get((host, pull.image), "")) for pull in wanted)),
+            )
+            for host, wanted in sorted(pulls.items())
+        ]
+        self.images = self._gate("pulled", names)
+
+    def start(self, plan: Plan, phase: StartPhase) -> None:
+        """One batch after the other. What starts in place of something waits until that is gone."""
+        waits = [self.starting or self.images, *self.room, *self.proven]
+        service = phase.starts[0].service if phase.starts else self.service
+        if service != self.service:  # what others depend on is served before they start
+            waits += [self.switching, *self.removed.values()]
+        before = self._gate(f"batch {phase.batch}", waits)
+        if service == self.service and (known := plan.stack.service(service)):
+            before = self._delay(phase, before, known.policy(rollback=plan.rollback).delay_s)
+        self.service = service
+        names = []
+        for start in phase.starts:
+            name = self._add(f"start {_place(start)}", start, [before, self.removed.get(start.replaces, "")])
+            self.started[start.container] = name, start
+            names.append(name)
+        self.starting = self._gate(f"batch {phase.batch} started", names)
+        if phase.backends is not None:
+            self._switch(phase.backends, [self.starting], joins=phase.starts)
+
+    def retire(self, phase: RetirePhase) -> None:
+        """Watch the successors, let the edge drain what goes, then stop and remove it."""
+        watches = tuple(self._watch(retire.successor, retire) for retire in phase.retires if retire.successor)
+        after = [self.images, *watches]
+        if len(watches) < len(phase.retires):
+            after.append(self.starting)
+        if phase.backends is None:
+            gone = self._gate(f"batch {phase.batch} proven", after)
+        else:
+            gone = self._switch(phase.backends, after, drains=phase.retires)
+        names = []
+        for retire in phase.retires:
+            name = self._add(f"remove {_place(retire)}", retire, [gone])
+            self.removed[retire.container] = name
+            names.append(name)
+        if watches:
+            self.proven = watches
+        if len(watches) < len(phase.retires):
+            self.room = tuple(names)
+
+    def finish(self, plan: Plan) -> None:
+        """What replaces nothing stands its window too; the edge's final state; then the release."""
+        for start in plan.starts:
+            self._watch(start.container)
+        if self.edge != plan.backends if self.edge is not None else plan.edge_changes:
+            self._switch(plan.backends, [self.images, self.starting, *self.removed.values()])
+        last = [self.switching, *self.watched.values()]
+        self._add("release", Release(), [*last, *([] if any(last) else self.removed.values())])
+
+    def _watch(self, container: str, kept: Retire | None = None) -> str:
+        """The watch of a container that this plan starts, or one kept since a rollout broke off."""
+        if container not in self.watched:
+            name, start = self.started.get(container, ("", None))
+            if start is not None:
+                watch = Watch(start.service, start.slot, start.host, container)
+            elif kept is not None:
+                watch = Watch(kept.service, kept.slot, kept.successor_host, container)
+            self.watched[container] = self._add(f"watch {_place(watch)}", watch, [name])
+        return self.watched[container]
+
+    def _switch(
+        self,
+        backends: tuple[Backend, ...],
+        after: Iterable[str],
+        *,
+        joins: tuple[Start, ...] = (),
+        drains: tuple[Retire, ...] = (),
+    ) -> str:
+        """One change of the edge after the other."""
+        self.switches += 1
+        switch = Switch(f"haproxy/{self.switches:04d}.cfg", backends, joins, drains)
+        self.switching = self._add(f"switch {self.switches}", switch, [self.switching, *after])
+        self.edge = backends
+        return self.switching
+
+    def _delay(self, phase: StartPhase, before: str, delay_s: float) -> str:
+        """`update_config.delay` between two batches."""
+        return self._add(f"delay batch {phase.batch}", Gate(delay_s), [before]) if delay_s else before
+
+    def _gate(self, name: str, after: Iterable[str]) -> str:
+        """The one step to wait for instead of all of these; empty where there is none."""
+        waits = _without_gaps(after)
+        if len(waits) <= 1:
+            return "".join(waits)
+        self.gates[name] += 1
+        return self._add(f"{name} ({self.gates[name]})" if self.gates[name] > 1 else name, Gate(), waits)
+
+    def _add(self, name: str, work: Work, after: Iterable[str] = ()) -> str:
+        self.steps.append(Step(name, work, _without_gaps(after)))
+        return name
+
+
+def _place(item: Start | Watch | Retire) -> str:
+    return f"{item.host}/{item.container}"
+
+
+def _without_gaps(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for name in names if name))

@@ -1,0 +1,172 @@
+"""A rollout: what each kind of step does on its hosts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from gitops.channel import Channel
+from gitops.errors import GitopsError, Where
+from gitops.tasks import CANCEL, STOP, edge, image, release
+from gitops.tasks.container import read_service, remove, start, surroundings
+from gitops.tasks.health import stand_monitor, wait_healthy
+from gitops.tasks.login import own_login
+from gitops.tasks.outcome import Outcome, combined, side_by_side
+from gitops.tasks.story import DONE, UNCHANGED
+from gitops.tasks.walk import Cancelled, Step, Walk
+
+Tell = Callable[[str, str, str], None]
+"""Takes mark, host and message of what has been done."""
+
+STARTS_A_HOST = 8
+"""Containers of one host that are started side by side."""
+
+
+@dataclass
+class Rollout:
+    """One rollout and all that its steps need.
+
+    Attributes:
+        folder: the run folder.
+        app: the application.
+        release: the release file in the run folder.
+        channels: of every host, by name.
+        balancers: hosts that are the edge.
+        check: whether only to say what would be done.
+    """
+
+    folder: Path
+    app: str
+    release: str
+    channels: Mapping[str, Channel]
+    balancers: Sequence[str]
+    check: bool = False
+    cancelled: Cancelled = field(default_factory=Cancelled)
+
+    def __post_init__(self) -> None:
+        self._room = {host: threading.Semaphore(STARTS_A_HOST) for host in self.channels}
+        self._making = {host: threading.Lock() for host in self.channels}
+
+    def perform(self, steps: Sequence[Step]) -> Outcome:
+        """One step, or several of the edge that have become one.
+
+        Raises:
+            GitopsError: why it could not be done; `where` names the host.
+        """
+        step = steps[-1]
+        match step["do"]:
+            case "pull":
+                return self._on(step["host"], lambda channel: self._pull(channel, step))
+            case "start":
+                return self._on(step["host"], lambda channel: self._start(channel, step))
+            case "watch":
+                return self._on(step["host"], lambda channel: self._watch(channel, step))
+            case "switch":
+                target = edge.read_target(self.folder, self.app, steps)
+                return self._everywhere(
+                    self.balancers, lambda channel: edge.apply(channel, target, check=self.check)
+                )
+            case "remove":
+                return self._on(step["host"], lambda channel: self._remove(channel, step))
+            case "release":
+                content = (self.folder / self.release).read_bytes()
+                return self._everywhere(
+                    list(self.channels), lambda channel: release.write(channel, content, check=self.check)
+                )
+            case _:
+                self.cancelled.pause(step.get("delay_s", 0.0))
+                return Outcome(changed=False, message="")
+
+    def must_stop(self, more: bool) -> bool:
+        """Whether somebody has asked for the end; `more` is whether anything new is still to begin."""
+        return (self.folder / CANCEL).exists() or (more and (self.folder / STOP).exists())
+
+    def hosts(self, step: Step) -> Sequence[str]:
+        """Where a step acts."""
+        match step["do"]:
+            case "switch":
+                return self.balancers
+            case "release":
+                return list(self.channels)
+            case _:
+                return [step["host"]] if "host" in step else []
+
+    def _on(self, host: str, work: Callable[[Channel], Outcome]) -> Outcome:
+        try:
+            return work(self.channels[host])
+        except GitopsError as error:
+            container = error.where.container if error.where else ""
+            error.where = Where(host=host, container=container)
+            raise
+
+    def _everywhere(self, hosts: Sequence[str], work: Callable[[Channel], Outcome]) -> Outcome:
+        outcomes: list[Outcome] = []
+
+        def one(host: str) -> Outcome:
+            outcomes.append(done := self._on(host, work))
+            return done
+
+        side_by_side(one, hosts)
+        changed = any(outcome.changed for outcome in outcomes)
+        return Outcome(changed, combined(outcomes[:1]).message)  # the same is done everywhere
+
+    def _pull(self, channel: Channel, step: Step) -> Outcome:
+        login_for = partial(own_login, channel)
+        return image.pull(channel.engine(), step["images"], login_for=login_for, check=self.check)
+
+    def _start(self, channel: Channel, step: Step) -> Outcome:
+        engine = channel.engine()
+        service = read_service(self.folder / step["spec"])
+        with self._room[channel.name]:
+            with self._making[channel.name]:  # an engine would make two networks of one name
+                made = not self.check and surroundings(engine, service)
+            started = start(engine, service, step, check=self.check)
+        if self.check:
+            return started
+        healthy = wait_healthy(engine, step, pause=self.cancelled.pause)
+        if started.changed:
+            return Outcome(changed=True, message=f"{started.message} and is healthy")
+        return Outcome(made, healthy.message)
+
+    def _watch(self, channel: Channel, step: Step) -> Outcome:
+        if self.check:
+            return Outcome(changed=False, message=f"{step['name']} would be watched")
+        return stand_monitor(channel.engine(), step, pause=self.cancelled.pause)
+
+    def _remove(self, channel: Channel, step: Step) -> Outcome:
+        return remove(channel.engine(), step["name"], step["grace_s"], check=self.check)
+
+
+def roll_out(rollout: Rollout, steps: Sequence[Step], *, tell: Tell) -> Outcome:
+    """Carries out all steps of a rollout.
+
+    Args:
+        rollout: where, and with what.
+        steps: see `gitops.render.playbook`.
+        tell: told of each step that is done.
+
+    Raises:
+        GitopsError: the first failure; `where` names its host.
+    """
+    told = 0
+
+    def done(group: Sequence[Step], outcome: Outcome) -> None:
+        nonlocal told
+        for host in rollout.hosts(group[-1]):
+            told += 1
+            tell(DONE if outcome.changed else UNCHANGED, host, outcome.message)
+
+    walk = Walk(
+        steps,
+        rollout.perform,
+        merged="switch",
+        begins="start",
+        stopping=rollout.must_stop,
+        cancelled=rollout.cancelled,
+        tell=done,
+    )
+    changed = walk.walk()
+    return Outcome(changed, f"{told} steps done")

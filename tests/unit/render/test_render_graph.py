@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from support.planning import deployed, plan_of, small_fleet, stack_of
+from support.rendering import CASES, update
+
+from gitops.model.plan import Plan, Retire, Start
+from gitops.render.graph import Gate, Pulls, Release, Step, Switch, Watch, graph
+
+
+def shown(step: Step) -> str:
+    match step.work:
+        case Start() as start:
+            return f"+{start.slot}"
+        case Watch() as watch:
+            return f"?{watch.slot}"
+        case Retire() as retire:
+            return f"-{retire.slot}"
+        case Switch() as switch:
+            slots = [f"in {start.slot}" for start in switch.joins]
+            return " ".join([*slots, *(f"out {retire.slot}" for retire in switch.drains)])
+        case _:
+            return step.name
+
+
+def replaced(order: str, replicas: int = 4) -> Plan:
+    fleet = small_fleet()
+    old, new = (
+        stack_of({"web": {"image": i, "ports": [80], "replicas": replicas, "order": order}}) for i in "ab"
+    )
+    return plan_of(new, fleet, deployed(old, fleet), previous=old)
+
+
+def direct(plan: Plan) -> dict[str, set[str]]:
+    """What each step waits for, in short words; gates are looked through."""
+    steps = {step.name: step for step in graph(plan)}
+
+    def through(name: str) -> set[str]:
+        step = steps[name]
+        if isinstance(step.work, Gate):
+            return set().union(*(through(before) for before in step.after))
+        return set() if isinstance(step.work, Pulls) else {shown(step)}
+
+    return {
+        shown(step): set().union(*(through(name) for name in step.after))
+        for step in steps.values()
+        if not isinstance(step.work, Gate | Pulls)
+    }
+
+
+def test_start_first_lets_go_on_what_does_not_wait_for_each_other() -> None:
+    assert direct(replaced("start-first")) == {
+        "+1": set(),
+        "in 1": {"+1"},
+        "+2": {"+1"},
+        "in 2": {"in 1", "+2"},
+        "+3": {"+2"},
+        "in 3": {"in 2", "+3"},
+        "?1": {"+1"},
+        "out 1": {"in 3", "?1"},
+        "-1": {"out 1"},
+        "+4": {"+3", "?1"},
+        "in 4": {"out 1", "+4"},
+        "?2": {"+2"},
+        "out 2": {"in 4", "?2"},
+        "-2": {"out 2"},
+        "?3": {"+3"},
+        "out 3": {"out 2", "?3"},
+        "-3": {"out 3"},
+        "?4": {"+4"},
+        "out 4": {"out 3", "?4"},
+        "-4": {"out 4"},
+        "release": {"out 4", "?1", "?2", "?3", "?4"},
+    }
+
+
+def test_stop_first_makes_room_before_it_starts() -> None:
+    found = direct(replaced("stop-first", 2))
+    assert found["+1"] == {"-1", "out 1"}
+    assert found["out 2"] == {"in 1", "?1"}
+    assert found["+2"] >= {"-2", "?1"}
+    assert found["release"] == {"in 2", "?1", "?2"}
+
+
+def test_a_service_starts_when_what_it_depends_on_is_served() -> None:
+    steps = graph(CASES["first"]())
+    starts = [step for step in steps if isinstance(step.work, Start)]
+    before = {step.name: step for step in steps}
+    [gate] = {name for step in starts if step.work.service == "web" for name in step.after}  # type: ignore[union-attr]
+    waited = [before[name].work for name in before[gate].after]
+    assert any(isinstance(work, Switch) and work.joins[0].service == "api" for work in waited)
+
+
+@pytest.mark.parametrize(
+    "plan", [*(case() for case in CASES.values()), *map(replaced, ("start-first", "stop-first"))]
+)
+def test_each_thing_waits_for_what_it_needs(plan: Plan) -> None:
+    steps = graph(plan)
+    names = [step.name for step in steps]
+    assert len(names) == len(set(names))
+    behind: dict[str, set[str]] = {}  # all that a step waits for, near and far
+    for step in steps:
+        behind[step.name] = {*step.after}.union(*(behind[name] for name in step.after))
+    by_name = {step.name: step.work for step in steps}
+    replaces = {start.container: start.replaces for start in plan.starts}
+    stop_first = {retire.container for retire in plan.retires if not retire.successor}
+    for step in steps:
+        before = [by_name[name] for name in behind[step.name]]
+        started = {work.container for work in before if isinstance(work, Start)}
+        watched = {work.container for work in before if isinstance(work, Watch)}
+        removed = {work.container for work in before if isinstance(work, Retire)}
+        drained = {retire.container for work in before if isinstance(work, Switch) for retire in work.drains}
+        joined = {start.container for work in before if isinstance(work, Switch) for start in work.joins}
+        match step.work:
+            case Start() as start:
+                assert replaces[start.container] not in stop_first or start.replaces in removed
+                assert {f"pull {pull.host}" for pull in plan.pulls} <= behind[step.name]
+            case Watch() as watch:
+                assert watch.container in started
+            case Switch() as switch:
+                assert {start.container for start in switch.joins} <= started
+                for retire in switch.drains:
+                    assert not retire.successor or retire.successor in watched & joined
+            case Retire() as retire:
+                assert retire.container in drained
+            case Release():
+                assert watched == {start.container for start in plan.starts}
+    removals = {step.work.container for step in steps if isinstance(step.work, Retire)}
+    assert removals == {retire.container for retire in plan.retires}
+
+
+def test_the_edge_alone_is_a_step_of_its_own() -> None:
+    plan = replace(update(), phases=(), pulls=(), edge_changes=True)
+    assert [step.name for step in graph(plan)] == ["switch 1", "release"]
+    assert [step.name for step in graph(replace(plan, edge_changes=False))] == ["release"]
+
+
+def test_a_service_behind_no_edge_is_replaced_without_a_switch() -> None:
+    fleet = small_fleet()
+    old, new = (stack_of({"job": {"image": image}}) for image in "ab")
+    plan = plan_of(new, fleet, deployed(old, fleet), previous=old)
+    assert direct(plan) == {"+1": set(), "?1": {"+1"}, "-1": {"?1"}, "release": {"?1"}}
