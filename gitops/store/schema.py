@@ -150,7 +150,11 @@ def _version_1(connection: sa.Connection) -> None:
     metadata.create_all(connection, [deployments, phases, runs, events, goods, quarantine, apps])
 
 
-MIGRATIONS: tuple[Migration, ...] = (_version_1, pins.create)
+def _version_2(connection: sa.Connection) -> None:
+    metadata.create_all(connection, [asks, pins])
+
+
+MIGRATIONS: tuple[Migration, ...] = (_version_1, _version_2)
 """Each brings the database one version further; append, never change one that was released.
 
 A table is made by the version that it came with. One that changes an older table turns the

@@ -303,7 +303,8 @@ def test_what_an_image_means_to_a_commit_is_recorded_once(store: Store, url: str
 def test_a_store_of_the_first_version_gets_what_is_new(url: str) -> None:
     with Store(url) as store:
         _succeed(store, A)
-    _change(url, "DROP TABLE pins")
+    for table in ("pins", "asks"):
+        _change(url, f"DROP TABLE {table}")
     _change(url, "UPDATE schema_version SET version = 1")
     with Store(url) as store:
         assert store.good("shop") == A
