@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from gitops.application import Application, Desired
-from gitops.channel import Channel
+from gitops.channel import Channel, Owner
 from gitops.errors import GitopsError, PermanentError, TransientError
 from gitops.execute import runner
 from gitops.execute.events import Failure
@@ -81,6 +81,9 @@ def roll_out(
     The caller holds the hosts' locks. The plan is made here, from what the hosts
     say under the lock.
 
+    One whose lock another controller took over ends there: it touches nothing more, and
+    the commit, which is not at fault, is not quarantined.
+
     Returns:
         The finished deployment: succeeded, rolled-back, failed, or cancelled at a batch boundary.
     """
@@ -105,11 +108,21 @@ def roll_out(
     except GitopsError as failure:
         journal.changes(before, observe(channels, fleet))
         log.info("%s: %s failed: %s", app.name, desired.stack.commit[:12], failure)
+        if passed := app.connections.passed_over(channels):
+            return journal.move("failed", "\n".join([str(failure), *_passed(passed)]))
         app.store.quarantine(app.name, desired.stack.commit, str(failure))
         if _pauses(desired, failure):
             return journal.move("failed", f"{failure}\nleft as it is: update_config.failure_action is pause")
         return go_back(app, desired, previous, channels, journal, str(failure))
     return journal.move("succeeded")
+
+
+def _passed(hosts: Mapping[str, Owner | None]) -> list[str]:
+    """Why nothing more is done, not even the way back: the hosts are another controller's now."""
+    return [
+        f"{name}: left as it is: its lock was lost, and {owner or 'another controller'} has had it since"
+        for name, owner in sorted(hosts.items())
+    ]
 
 
 def _pauses(desired: Desired, failure: GitopsError) -> bool:
