@@ -353,5 +353,27 @@ def doctor(
     raise typer.Exit(0 if view["ok"] else 1)
 
 
+@cli.command()
+def unlock(
+    context: typer.Context,
+    hosts: Annotated[list[str], typer.Argument(metavar="HOST...", help="By inventory name.")],
+    config: Config = None,
+    inventory: Annotated[Path | None, typer.Option(help="Default: the inventories of gitops.yaml.")] = None,
+    app: Annotated[str, typer.Option("--app", metavar="APP", help="Its inventory only.")] = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Take the lock over: ends the connection of whoever holds it.")
+    ] = False,
+    output: Out = "text",
+) -> None:
+    """Say who holds a host's lock and since when; with --force, end the connection that holds it."""
+    from gitops.output import unlock_text
+    from gitops.unlock import unlock as unlock_hosts
+
+    place = config or context.obj
+    view = unlock_hosts(hosts, config=place, inventory=inventory, app=app, force=force)
+    print_result(view, output, unlock_text)
+    raise typer.Exit(1 if any(lock["error"] for lock in view["locks"]) else 0)
+
+
 if __name__ == "__main__":
     main()

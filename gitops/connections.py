@@ -6,6 +6,7 @@ deploys there; other controllers are refused meanwhile.
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,14 +14,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from gitops.allotments import Allotments
-from gitops.channel import Channel, Lock, close_channels, controller_env, open_channels, own_folder
-from gitops.errors import GitopsError
+from gitops.channel import Channel, Lock, Owner, close_channels, controller_env, open_channels, own_folder
+from gitops.errors import ContendedError, GitopsError, Where
 from gitops.model.fleet import Fleet, Host
 
-Way = tuple[str, tuple[tuple[str, str | int | float | bool], ...]]  # a host's name and connection variables
+
+class Way(NamedTuple):
+    """What makes two hosts of two inventories the same connection: groups do not."""
+
+    name: str
+    variables: tuple[tuple[str, str | int | float | bool], ...]
 
 
 @dataclass
@@ -83,9 +89,37 @@ class Connections:
             self.allotments.forget(app)
             self._release(hosts)
 
+    def passed_over(self, channels: Mapping[str, Channel]) -> Mapping[str, Owner | None]:
+        """The hosts whose lock this process has lost and somebody else has had since, and who if still noted.
+
+        They are asked over connections of their own, as nothing reconnects under a lock. A host
+        that does not answer is not among them, nor one whose connection broke and nothing more.
+        """
+        with self._mutex:
+            held = {way: self._held[c].lock for way, c in self._channels.items() if c in self._held}
+            lost = {
+                way: lock for way, lock in held.items()
+                if self._channels[way] is channels.get(way.name) and lock.lost()
+            }  # fmt: skip
+        folder = Path(tempfile.mkdtemp(prefix="l", dir=self.folder))
+        asked = open_channels(lost, folder)
+        try:
+            with ThreadPoolExecutor(max_workers=max(1, len(lost))) as pool:
+                found = pool.map(lambda way: _since(asked[way.name], lost[way].owner), lost)
+                return {way.name: owner for way, (passed, owner) in zip(lost, found, strict=True) if passed}
+        finally:
+            close_channels(asked.values(), folder)
+
     def _acquire(self, channels: Sequence[Channel]) -> None:
         with self._mutex:
-            wanted = [c for c in channels if c not in self._held or self._held[c].lock.lost()]
+            for channel in channels:
+                # Those who still lean on it must see that it is lost: a new lock would let them go on.
+                if channel in self._held and self._held[channel].lock.lost():
+                    raise ContendedError(
+                        "a deployment that has lost the host's lock has not ended yet",
+                        where=Where(host=channel.name),
+                    )
+            wanted = [channel for channel in channels if channel not in self._held]
             taken: dict[Channel, Lock] = {}
             failures: list[GitopsError] = []
             with ThreadPoolExecutor(max_workers=max(1, len(wanted))) as pool:
@@ -124,5 +158,13 @@ class Connections:
 
 
 def _way(host: Host) -> Way:
-    """What makes two hosts of two inventories the same connection: groups do not."""
-    return host.name, host.variables
+    return Way(host.name, host.variables)
+
+
+def _since(channel: Channel, ours: Owner) -> tuple[bool, Owner | None]:
+    """Whether somebody else has had a host's lock since this owner lost it, and who, if it is still noted."""
+    try:
+        noted = channel.holder().owner
+    except GitopsError:
+        return False, None
+    return noted != ours, noted

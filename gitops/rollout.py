@@ -10,7 +10,7 @@ from functools import partial
 from typing import Literal
 
 from gitops.application import Application, Desired
-from gitops.channel import Channel
+from gitops.channel import Channel, Owner
 from gitops.errors import GitopsError, PermanentError, TransientError, Where
 from gitops.execute import runner
 from gitops.execute.events import Failure
@@ -126,6 +126,9 @@ def roll_out(
     The caller holds the hosts' locks, but for those that are `away`: these take no part.
     The plan is made here, from what the hosts say under the lock.
 
+    One whose lock another controller took over ends there: it touches nothing more, and
+    the commit, which is not at fault, is not quarantined.
+
     Returns:
         The finished deployment: succeeded, rolled-back, failed; or cancelled or superseded at a batch
         boundary.
@@ -148,6 +151,8 @@ def roll_out(
     except GitopsError as failure:
         journal.changes(before, observe(channels, fleet, away))
         log.info("%s: %s failed: %s", app.name, desired.stack.commit[:12], failure)
+        if passed := app.connections.passed_over(channels):
+            return journal.move("failed", "\n".join([str(failure), *_passed(passed)]))
         app.store.quarantine(app.name, desired.stack.commit, str(failure))
         if _pauses(desired, failure):
             return journal.move("failed", f"{failure}\nleft as it is: update_config.failure_action is pause")
@@ -191,6 +196,8 @@ def _go_forward(
             with journal.phase("verify"):
                 return plan, verify(channels, plan)
         except (RolloutError, NotVerifiedError) as failure:
+            if app.connections.passed_over(channels):
+                raise
             if done_without := _done_without(first, plan, failure, journal):
                 spared = (*spared, done_without)
                 continue
@@ -218,6 +225,14 @@ def _too_late(failure: GitopsError) -> bool:
     return (
         isinstance(failure, RolloutError) and failure.failure.kind == "timeout" and not failure.failure.host
     )
+
+
+def _passed(hosts: Mapping[str, Owner | None]) -> list[str]:
+    """Why nothing more is done, not even the way back: the hosts are another controller's now."""
+    return [
+        f"{name}: left as it is: its lock was lost, and {owner or 'another controller'} has had it since"
+        for name, owner in sorted(hosts.items())
+    ]
 
 
 def _pauses(desired: Desired, failure: GitopsError) -> bool:

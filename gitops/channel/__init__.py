@@ -4,6 +4,7 @@ from gitops.channel.channel import Channel
 from gitops.channel.engine import Engine
 from gitops.channel.facts import Facts
 from gitops.channel.folder import controller_env, own_folder
+from gitops.channel.holder import Held, Owner
 from gitops.channel.lock import Lock
 from gitops.channel.opening import HostLike, close_channels, open_channels
 from gitops.channel.proxy import Proxy
@@ -14,8 +15,10 @@ __all__ = [
     "Completed",
     "Engine",
     "Facts",
+    "Held",
     "HostLike",
     "Lock",
+    "Owner",
     "Proxy",
     "close_channels",
     "controller_env",

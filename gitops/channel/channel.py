@@ -18,8 +18,10 @@ from gitops.channel import hold, ssh
 from gitops.channel.engine import Engine, Json
 from gitops.channel.facts import Facts, Settings, Socket, load_facts, parse, probe
 from gitops.channel.failures import HostSetupError, LockHeldError, LockLostError, UnreachableError
+from gitops.channel.folder import VARIABLE
+from gitops.channel.holder import Held, Owner, look, owner, take_over
 from gitops.channel.local import LocalTransport
-from gitops.channel.lock import Lock, Owner, Shared, held_elsewhere, lost, owner, read_record, take, take_over
+from gitops.channel.lock import Lock, Shared, held_elsewhere, lost, read_record, take
 from gitops.channel.proxy import Proxy
 from gitops.channel.reader import Reader
 from gitops.channel.resolve import records_folder, settings_for, transport_for
@@ -68,6 +70,7 @@ class Channel:
         self._transport = transport
         self._settings = settings
         self._mutex = threading.RLock()
+        self._bound = False  # to the connection that stands: it acts under a lock
         self._facts: Facts | None = None
         self._engine: Engine | None = None
         self._reader = Reader(lambda: transport.pipe(shell("exec sh", sudo=self._sudo), RUN_S))
@@ -132,6 +135,7 @@ class Channel:
             raise held_elsewhere(record, self.name)
         if need_lock and (record is None or not record.ours or record.carrier != self._transport.carrier()):
             raise lost(self.name)
+        self._bound = need_lock
 
     # --- the connection ---
 
@@ -188,9 +192,12 @@ class Channel:
 
     @property
     def fenced(self) -> bool:
-        """Whether this process or an ancestor holds or has lost the host's lock: then nothing reconnects."""
+        """Whether this channel acts under the host's lock, also one that was lost: then nothing reconnects.
+
+        A playbook's task does even where nobody is left to say so: who held the lock may have been killed.
+        """
         record = read_record(self._transport.record)
-        return record is not None and record.ours
+        return self._bound or (record is not None and record.ours)
 
     def close(self) -> None:
         """Ends the connection and whatever goes over it."""
@@ -323,7 +330,7 @@ class Channel:
             self._ready_to_lock()
             record = read_record(self._transport.record)
             if record is not None and record.pid == os.getpid() and record.alive:
-                return Shared(self._transport)
+                return Shared(self._transport, record.owner)
             is_ssh = isinstance(self._transport, SshTransport)
             sudo = self._sudo
             return take(self._transport, self.name, owner(name), os.getpid(), ssh=is_ssh, sudo=sudo)
@@ -336,11 +343,14 @@ class Channel:
 
         Raises:
             LockHeldError: naming who holds it and since when.
+            LockLostError: a controller planned what is done here under a lock that it does not hold any more.
             HostSetupError: the host lacks the folder or flock.
         """
         record = read_record(self._transport.record)
         if record is not None and record.ours:
             return False
+        if VARIABLE in os.environ:
+            raise lost(self.name)
         deadline = time.monotonic() + SETTLE_S
         while True:
             try:
@@ -359,13 +369,24 @@ class Channel:
             way = self.way()
             hold.start(self.name, way["kind"], way["place"], who, process, sudo=self._sudo)
 
-    def take_over(self) -> None:
+    def holder(self) -> Held:
+        """Whether somebody holds the host's lock, and who.
+
+        Raises:
+            HostSetupError: the lock cannot be looked at.
+        """
+        return self._again(lambda: look(self._transport, self.name, sudo=self._sudo))
+
+    def take_over(self) -> Held:
         """Ends the connection of whoever holds the host's lock, and with it the lock and every means to act.
+
+        Returns:
+            The lock as it was: whose connection was ended, or that it was free.
 
         Raises:
             LockHeldError: it could not be ended.
         """
-        self._again(lambda: take_over(self._transport, self.name, sudo=self._sudo))
+        return self._again(lambda: take_over(self._transport, self.name, sudo=self._sudo))
 
     def _ready_to_lock(self) -> None:
         """A connection that stands, and no record in the way but one of a process that has died."""

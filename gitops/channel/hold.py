@@ -66,6 +66,7 @@ def main() -> int:
     # Started by path, out of a rendered folder as well as out of the installed package.
     sys.path[0] = str(Path(__file__).resolve().parents[2])
     from gitops.channel import lock  # noqa: PLC0415 - only now can it be found
+    from gitops.channel.holder import Owner  # noqa: PLC0415 - as above
     from gitops.channel.local import LocalTransport  # noqa: PLC0415 - as above
     from gitops.channel.ssh import SshTransport  # noqa: PLC0415 - as above
     from gitops.errors import GitopsError  # noqa: PLC0415 - as above
@@ -75,7 +76,7 @@ def main() -> int:
     transport = SshTransport(host, asked["place"]) if ssh else LocalTransport(Path(asked["place"]))
     try:
         watched = os.pidfd_open(holder)
-        held = lock.take(transport, host, lock.Owner(**asked["who"]), holder, ssh=ssh, sudo=asked["sudo"])
+        held = lock.take(transport, host, Owner(**asked["who"]), holder, ssh=ssh, sudo=asked["sudo"])
     except (GitopsError, OSError) as error:
         answer = {"error": type(error).__name__, "message": getattr(error, "message", str(error))}
         sys.stdout.write(json.dumps({**answer, "hint": getattr(error, "hint", "")}) + "\n")

@@ -56,8 +56,8 @@ class LocalTransport:
             raise ChannelTimeoutError("a command did not end in time") from error
         return Completed(done.returncode, done.stdout, done.stderr)
 
-    def pipe(self, command: str, timeout_s: float) -> socket.socket:
-        """A socket that is a command's standard input and output."""
+    def pipe(self, command: str, timeout_s: float, *, echo: bool = False) -> socket.socket:  # noqa: ARG002 - of the protocol
+        """A socket that is a command's standard input and output. No echo: no connection could be cut."""
         ours, theirs = socket.socketpair()
         ours.settimeout(timeout_s)
         with theirs:

@@ -1,21 +1,24 @@
 """The host's lock: held by a command of the connection that also carries the engine.
 
-On the host a shell holds `flock` and has noted its own sshd. When the holder's
-end of the connection closes (it died), the shell ends that sshd, and with it
-every forwarded socket: what the holder left running can do nothing more.
-Taking over ends the noted sshd from outside, with the same effect.
+On the host a shell holds `flock` and has noted its own sshd. It ends that sshd,
+and with it every forwarded socket, as soon as the holder's end of the connection
+closes (it died) or gives no sign for a while (the network is cut): what the holder
+left running can do nothing more. Taking over ends the noted sshd from outside,
+with the same effect (see `gitops.channel.holder`).
+
+The sign of life is an echo: what the shell writes to its standard error comes
+back as its input. The SSH master does that, by which a holder that is stopped or
+busy keeps its lock, and no clock is read anywhere.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import select
 import socket
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from gitops.channel.failures import (
@@ -24,17 +27,21 @@ from gitops.channel.failures import (
     LockHeldError,
     LockLostError,
 )
+from gitops.channel.holder import ANSWER_S, FOLDER, UNSIGNED, Owner, signed
 from gitops.channel.processes import alive, descends_from, start_time
 from gitops.channel.transport import Transport, shell
 from gitops.errors import GitopsError, Where
 
-FOLDER = "/var/lib/gitops"
-ANSWER_S = 15.0
+ECHO_S = 5
+"""Seconds between two echoes; the connection ends after the fourth that stays away, so within 25 s."""
 
-# $1 folder, $2 owner (one line), $3 the sshd to end when the holder is gone, or empty.
+# $1 folder, $2 owner (one line), $3 seconds between echoes, $4 the sshd to end with the holder, or empty.
 # The lock's owner file: line 1 the owner, line 2 the sshd and its start time.
+# `watch` counts its own sleeps, and each echo sets the count back by a signal; a pause of the whole
+# host therefore ends nothing. It must not hold the lock, nor keep the session open when all is over
+# (hence `exec`: a shell that only redirects keeps a copy of what it closes).
 HOLD = r"""
-dir=$1 owner=$2 sshd=$3
+dir=$1 owner=$2 every=$3 sshd=$4
 command -v flock >/dev/null 2>&1 || { echo 'missing flock'; exit 0; }
 mkdir -p "$dir" 2>/dev/null
 lock=$dir/lock
@@ -49,52 +56,47 @@ fi
 started() { read -r stat 2>/dev/null < "/proc/$1/stat" || return; set -- ${stat##*) }; echo "${20}"; }
 start=
 [ -z "$sshd" ] || start=$(started "$sshd")
-printf '%s\n%s\n' "$owner" "$sshd $start" > "$lock.new" && mv -f "$lock.new" "$lock.owner"
+end() { [ -z "$start" ] || [ "$(started "$sshd")" != "$start" ] || kill -9 "$sshd"; }
+watch() {
+  silent=0
+  trap 'silent=0' USR1
+  while sleep "$every" 8>&- && kill -0 $$; do
+    silent=$((silent + 1))
+    [ "$silent" -le 4 ] || break
+    echo >&8
+  done
+  end
+}
+note() { printf '%s\n%s\n' "$owner" "$sshd $start" > "$lock.new" && mv -f "$lock.new" "$lock.owner"; }
+note || rm -f "$lock.owner" # a full disk: better none than another's
+exec 8>&2 2>/dev/null
+trap '' USR1
+watcher=
+if [ -n "$start" ]; then
+  (exec 9<&- < /dev/null > /dev/null; watch) &
+  watcher=$!
+fi
+exec 8>&-
 echo ok
+released=
 while read -r line; do
-  if [ "$line" = release ]; then rm -f "$lock.owner"; exit 0; fi
+  if [ "$line" = release ]; then released=yes; break; fi
+  [ -z "$watcher" ] || kill -s USR1 "$watcher"
 done
-if [ -n "$sshd" ] && [ "$(started "$sshd")" = "$start" ]; then kill -9 "$sshd"; fi
+[ -z "$watcher" ] || kill "$watcher"
+if [ -n "$released" ]; then rm -f "$lock.owner"; else end; fi
 """
-
-# Ends the sshd of whoever holds the lock, then waits until the lock is free.
-TAKE_OVER = r"""
-lock=$1/lock
-[ -e "$lock" ] || exit 0
-exec 9< "$lock"
-flock -n 9 && exit 0
-{ read -r owner; read -r sshd start; } < "$lock.owner" || { echo 'its owner is not recorded'; exit 1; }
-[ -n "$start" ] || { echo 'it is held by a process of the host itself'; exit 1; }
-read -r stat < "/proc/$sshd/stat" && set -- ${stat##*) }
-if [ "${20}" = "$start" ]; then kill -9 "$sshd" || exit 1; fi
-flock -w 5 9 || { echo 'its connection was ended, but the lock is still held'; exit 1; }
-"""
-
-
-@dataclass(frozen=True)
-class Owner:
-    """Who holds a lock, as whoever is refused reads it."""
-
-    name: str
-    host: str  # the controller's
-    pid: int
-    since: str  # ISO 8601, UTC, by the controller's clock
-
-    def __str__(self) -> str:
-        """For a person."""
-        return f"{self.name} (process {self.pid} on {self.host}) since {self.since}"
-
-
-def owner(name: str, pid: int = 0) -> Owner:
-    """A process of this machine as an owner; without an id, this one."""
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return Owner(" ".join(name.split()), socket.gethostname(), pid or os.getpid(), now)
 
 
 class Lock:
-    """A host's lock that this process holds."""
+    """A host's lock that this process holds.
 
-    def __init__(self, transport: Transport, link: socket.socket) -> None:
+    Attributes:
+        owner: as whom.
+    """
+
+    def __init__(self, transport: Transport, link: socket.socket, who: Owner) -> None:
+        self.owner = who
         self._transport = transport
         self._link = link
 
@@ -123,7 +125,8 @@ class Lock:
 class Shared(Lock):
     """A lock that this process holds already under another name of the same host."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, who: Owner) -> None:
+        self.owner = who
         self._transport = transport
 
     def lost(self) -> bool:
@@ -150,7 +153,7 @@ def take(transport: Transport, host: str, who: Owner, holder: int, *, ssh: bool,
         LockHeldError: another controller has it.
         HostSetupError: the host lacks the folder or flock.
     """
-    link = transport.pipe(_command(who, ssh=ssh, sudo=sudo), ANSWER_S)
+    link = transport.pipe(_command(who, ssh=ssh, sudo=sudo), ANSWER_S, echo=True)
     with ExitStack() as undo:
         undo.callback(link.close)
         answer = _first_line(link)
@@ -158,22 +161,7 @@ def take(transport: Transport, host: str, who: Owner, holder: int, *, ssh: bool,
             raise _refusal(answer, link, Where(host=host))
         _write_record(transport.record, holder, who, transport.carrier())
         undo.pop_all()
-    return Lock(transport, link)
-
-
-def take_over(transport: Transport, host: str, *, sudo: bool) -> None:
-    """Ends the connection that holds the host's lock, and with it the lock.
-
-    Raises:
-        LockHeldError: it could not be ended.
-    """
-    done = transport.run(shell(TAKE_OVER, [FOLDER], sudo=sudo), b"", ANSWER_S)
-    if done.code != 0:
-        raise LockHeldError(
-            f"the lock cannot be taken over: {done.words}",
-            hint="end the process that holds it",
-            where=Where(host=host),
-        )
+    return Lock(transport, link, who)
 
 
 @dataclass(frozen=True)
@@ -218,12 +206,13 @@ def _command(who: Owner, *, ssh: bool, sudo: bool) -> str:
     # The outer shell's parent is sshd: it must be asked before sudo puts itself between.
     become = "sudo -n " if sudo else ""
     parent = '"$PPID"' if ssh else '""'
-    return shell(f'exec {become}sh -c "$1" sh "$2" "$3" {parent}', [HOLD, FOLDER, words])
+    return shell(f'exec {become}sh -c "$1" sh "$2" "$3" "$4" {parent}', [HOLD, FOLDER, words, str(ECHO_S)])
 
 
 def _refusal(answer: str, link: socket.socket, where: Where) -> GitopsError:
     if answer == "held":
-        return LockHeldError(f"the host's lock is held by {_holder(link)}", where=where)
+        hint = f"if that one is stuck: gitops unlock {where.host}"
+        return LockHeldError(f"the host's lock is held by {_holder(link)}", hint=hint, where=where)
     if answer == "denied":
         return HostSetupError(f"the user may not write to {FOLDER}", hint="run gitops bootstrap", where=where)
     return HostSetupError(f"cannot take the host's lock: {answer or 'no answer'}", where=where)
@@ -247,11 +236,7 @@ def _holder(link: socket.socket) -> str:
     text = b""
     while time.monotonic() < deadline and (part := link.recv(4096)):
         text += part
-    first = text.decode(errors="replace").partition("\n")[0]
-    try:
-        return str(Owner(**json.loads(first)))
-    except (ValueError, TypeError):
-        return "somebody who has not signed (the lock is being taken or given back)"
+    return str(signed(text.decode(errors="replace")) or UNSIGNED)
 
 
 def lost(host: str) -> GitopsError:

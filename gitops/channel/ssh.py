@@ -147,15 +147,19 @@ class SshTransport:
             stderr.seek(0)
             return Completed(code, stdout.read(), stderr.read())
 
-    def pipe(self, command: str, timeout_s: float) -> socket.socket:
-        """A socket that is a command's standard input and output."""
+    def pipe(self, command: str, timeout_s: float, *, echo: bool = False) -> socket.socket:
+        """A socket that is a command's standard input and output; with `echo` its errors are its input, too.
+
+        The master itself gives the echo: it writes the errors into the far end of what it reads from.
+        """
         with contextlib.ExitStack() as undo:
             control = undo.enter_context(self._open(ANSWER_S))
             ours, theirs = socket.socketpair()
             undo.callback(ours.close)
             ours.settimeout(timeout_s)
             with theirs, Path(os.devnull).open("wb") as nowhere, self._named():
-                control.session(command, theirs.fileno(), theirs.fileno(), nowhere.fileno())
+                errors = ours if echo else nowhere
+                control.session(command, theirs.fileno(), theirs.fileno(), errors.fileno())
             undo.pop_all()
             return OwningSocket(ours, control.close)
 

@@ -55,8 +55,12 @@ class Transport(Protocol):
         """Runs a command line of the user's shell."""
         ...
 
-    def pipe(self, command: str, timeout_s: float) -> socket.socket:
-        """A socket that is a command's standard input and output; closing it ends both."""
+    def pipe(self, command: str, timeout_s: float, *, echo: bool = False) -> socket.socket:
+        """A socket that is a command's standard input and output; closing it ends both.
+
+        `echo`: what the command writes to its standard error comes back as its input for as long
+        as the connection stands, whatever becomes of this process.
+        """
         ...
 
     def forward(self, suffix: str, path: str) -> None:

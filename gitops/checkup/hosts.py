@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Callable, Iterator
@@ -10,8 +9,7 @@ from dataclasses import dataclass
 
 from gitops.channel import Channel, Facts
 from gitops.channel.facts import Socket
-from gitops.channel.failures import AuthenticationError, HostKeyError
-from gitops.channel.lock import Owner
+from gitops.channel.failures import AuthenticationError, HostKeyError, HostSetupError
 from gitops.checkup.check import CONTROLLER, Check, bad, good, number
 from gitops.errors import GitopsError
 from gitops.model.fleet import Host
@@ -25,12 +23,6 @@ CONFIG = "/etc/haproxy"  # the folder: the file is replaced, so the right to the
 # $1 is a Unix socket: who may open it.
 OWNER = 'stat -c "%G %a" "$1"'
 WRITABLE = '[ -d "$1" ] && [ -w "$1" ]'
-# $1 the lock. Shared and for an instant, so that it keeps nobody out for long.
-LOCK = """
-[ -e "$1" ] || { echo free; exit 0; }
-exec 9< "$1" || exit 1
-if flock -n -s 9; then echo free; else echo held; head -n 1 "$1.owner" 2>/dev/null; fi
-"""
 
 _KNOWN_HOSTS = re.compile(r"UserKnownHostsFile[= ]\"?([^\s\"]+)")
 
@@ -165,12 +157,11 @@ class _Examination:
     def _lock(self) -> Check:
         if "flock" not in self.facts.programs:
             return self._bad("lock", "there is no flock", "sudo apt-get install util-linux")
-        lock = f"{STATE}/lock"
-        done = self.channel.run(LOCK, args=(lock,))
-        if done.code != 0:
-            return self._bad("lock", f"{lock}: {done.words}", f"sudo chmod a+r {lock}")
-        state, _, holder = done.stdout.decode(errors="replace").strip().partition("\n")
-        return self._good("lock", "free" if state == "free" else f"held by {_holder(holder)}")
+        try:
+            found = self.channel.holder()
+        except HostSetupError as problem:
+            return self._bad("lock", problem.message, f"sudo {problem.hint}")
+        return self._good("lock", f"held by {found.holder}" if found.held else "free")
 
     def _haproxy(self) -> Check:
         socket = self.facts.stats
@@ -214,11 +205,3 @@ class _Examination:
             f" && sudo usermod -aG haproxy {shlex.quote(self.facts.user)}"
         )
         return self._bad("haproxy.cfg", f"{CONFIG} is not writable for {self.facts.user}", fix)
-
-
-def _holder(line: str) -> str:
-    """The lock's owner line for a person: it is JSON, or nothing while the lock changes hands."""
-    try:
-        return str(Owner(**json.loads(line)))
-    except (ValueError, TypeError):
-        return "somebody who has not signed"

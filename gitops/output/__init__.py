@@ -2,7 +2,7 @@
 
 from gitops.output.progress import Progress
 from gitops.output.result import Output, print_result
-from gitops.output.text import doctor_text, history_text, plan_text, result_text, status_text
+from gitops.output.text import doctor_text, history_text, plan_text, result_text, status_text, unlock_text
 
 __all__ = [
     "Output",
@@ -13,4 +13,5 @@ __all__ = [
     "print_result",
     "result_text",
     "status_text",
+    "unlock_text",
 ]

@@ -160,6 +160,21 @@ def _image(service: View) -> str:
     return short("@".join(part for part in (service["image"], service["digest"]) if part))
 
 
+def unlock_text(view: View) -> str:
+    """`gitops unlock`: a line a host."""
+    return "\n".join(f"{lock['host']}: {_lock(lock)}" for lock in view["locks"])
+
+
+def _lock(lock: View) -> str:
+    owner = lock["owner"]
+    if lock["state"] in {"free", "unknown"}:
+        return str(lock["error"] or "free")
+    name = "somebody who has not signed"
+    if owner:
+        name = f"{owner['name']} (process {owner['process']} on {owner['controller']}) since {owner['since']}"
+    return f"held by {name}" if lock["state"] == "held" else f"free: ended {name}"
+
+
 def _changes(changes: View) -> str:
     """`+4 -4 =2`: started, stopped, kept."""
     return f"+{changes['started']} -{changes['stopped']} ={changes['kept']}"

@@ -36,6 +36,11 @@ flock 9
 [ "$(cat {BASE}/*/haproxy.cfg 2>/dev/null | cksum)" = "%(sum)s" ] || exit {_BUSY}
 head -c %(bytes)d >{CONFIG}.new
 cat >{BASE}/$app/haproxy.cfg.new
+if [ "$(wc -c <{CONFIG}.new) $(wc -c <{BASE}/$app/haproxy.cfg.new)" != "%(bytes)d %(rest)d" ]; then
+  rm -f {CONFIG}.new {BASE}/$app/haproxy.cfg.new
+  echo 'the connection broke in the middle of a file' >&2
+  exit 1
+fi
 if ! haproxy -c -f {CONFIG}.new; then
   rm -f {CONFIG}.new {BASE}/$app/haproxy.cfg.new
   exit {_INVALID}
@@ -101,8 +106,10 @@ class EdgeFiles:
             ChangedMeanwhileError: read again first.
             TaskError: HAProxy does not, or the files cannot be written; nothing was changed.
         """
-        script = _SWAP % {"app": shlex.quote(app), "sum": there.checksum, "bytes": len(config.encode())}
-        done = self._channel.run(script, stdin=(config + fragment).encode())
+        whole, part = config.encode(), fragment.encode()
+        sizes = {"bytes": len(whole), "rest": len(part)}
+        script = _SWAP % {"app": shlex.quote(app), "sum": there.checksum, **sizes}
+        done = self._channel.run(script, stdin=whole + part)
         if done.code == _INVALID:
             raise TaskError(f"HAProxy calls the file invalid: {_alerts(done.words)}", "edge")
         if done.code == _BUSY:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import pytest
 from support.controllers import Machine, controller, machine, opened, this_machine
 from support.labs import Lab
 
+from gitops.channel import Held
 from gitops.channel.failures import LockHeldError, LockLostError
 
 pytestmark = pytest.mark.lab
@@ -74,6 +76,38 @@ def test_kill_9_of_the_holder_frees_the_lock_and_ends_its_sockets(lab: Lab) -> N
         assert all(_dead(path) for path in sockets)
 
 
+def test_what_a_killed_holder_leaves_running_does_not_connect_anew(lab: Lab) -> None:
+    with controller(machine(lab, "h1"), worker=True) as other:
+        assert other.ask("run") == "done"
+        masters = _masters(other.folder)
+        os.kill(other.process.pid, signal.SIGKILL)
+        _until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in masters))
+        assert other.ask("run") == "LockLostError"
+        assert other.ask("list") == "LockLostError"
+        assert _masters(other.folder) == []
+
+
+def test_a_cut_network_ends_the_lock_on_the_host_and_nowhere_else(lab: Lab) -> None:
+    """Found by keep-alives of the connection: a holder that is stopped, but connected, keeps its lock."""
+    cut, whole = machine(lab, "h2"), machine(lab, "h1")
+    with controller(cut) as other, controller(whole, "one that is stopped") as stopped:
+        assert (other.said, stopped.said) == ("locked", "locked")
+        os.kill(stopped.process.pid, signal.SIGSTOP)
+        lab.run("cut", "h2")
+        try:
+            _until(lambda: _free(lab, "h2"), 60)
+            assert not _free(lab, "h1")
+            _until(lambda: other.ask("lost") == "True")
+        finally:
+            lab.run("mend", "h2")
+            os.kill(stopped.process.pid, signal.SIGCONT)
+        assert other.ask("list") == "LockLostError"
+        assert other.ask("run") == "LockLostError"
+        assert stopped.ask("list").isdigit()
+        with opened(cut) as channels:
+            _until(lambda: _taken(channels["h2"])).release()
+
+
 @pytest.mark.parametrize("user", ["deploy", "root"])
 def test_a_stopped_controller_is_taken_over_and_can_do_nothing_more(lab: Lab, user: str) -> None:
     host = machine(lab, "h1", ansible_user=user)
@@ -83,7 +117,11 @@ def test_a_stopped_controller_is_taken_over_and_can_do_nothing_more(lab: Lab, us
         try:
             with pytest.raises(LockHeldError):
                 channels["h1"].lock("me")
-            channels["h1"].take_over()
+            held = channels["h1"].holder()
+            assert held.owner is not None
+            assert held.owner.pid == other.process.pid
+            assert channels["h1"].take_over() == held
+            assert channels["h1"].holder() == Held(held=False, owner=None)
             lock = channels["h1"].lock("me")
         finally:
             os.kill(other.process.pid, signal.SIGCONT)
@@ -96,7 +134,7 @@ def test_a_stopped_controller_is_taken_over_and_can_do_nothing_more(lab: Lab, us
 
 def test_taking_over_a_free_lock_does_nothing(lab: Lab) -> None:
     with opened(machine(lab, "h1")) as channels:
-        channels["h1"].take_over()
+        assert channels["h1"].take_over() == Held(held=False, owner=None)
         channels["h1"].lock("me").release()
 
 
@@ -166,6 +204,11 @@ def _taken(channel: object) -> object:
         return None
 
 
+def _free(lab: Lab, host: str) -> bool:
+    """Whether a host's lock can be had, asked without the network."""
+    return lab.on(host, "sh", "-c", "flock -n /var/lib/gitops/lock echo free || :") == "free"
+
+
 def _masters(folder: Path) -> list[int]:
     """The SSH masters of a controller: processes whose title names a control path in its folder."""
     found = []
@@ -181,10 +224,8 @@ def _masters(folder: Path) -> list[int]:
 
 
 def _dead(path: Path) -> bool:
-    done = subprocess.run(
-        ["socat", "-u", "/dev/null", f"UNIX-CONNECT:{path}"], check=False, capture_output=True
-    )
-    return done.returncode != 0
+    with socket.socket(socket.AF_UNIX) as asked:
+        return asked.connect_ex(str(path)) != 0
 
 
 def _until(true: Callable[[], Any], seconds: float = 20) -> Any:

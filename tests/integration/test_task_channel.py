@@ -126,12 +126,15 @@ def test_a_playbook_cannot_outlive_its_controllers_lock(lab: Lab, folder: Path) 
         results = _play(folder, "refused.yml", "--limit", "h1", fails=True, **controller_env(place))
         assert "the host's lock has ended" in results[0]["h1"]["msg"]
         lock.release()
+        # Nor does it take one of its own: what it does was planned under the controller's.
+        results = _play(folder, "play.yml", "--limit", "h1", fails=True, **controller_env(place))
+        assert "the host's lock has ended" in results[0]["h1"]["msg"]
 
 
 def test_a_playbook_on_this_machine_itself(lab: Lab, folder: Path) -> None:
     with this_machine(gitops_engine_socket=engine_socket_from_outside(lab, "h1")) as here:
         (folder / "hosts.json").write_text(json.dumps({"all": {"hosts": {"here": dict(here.variables)}}}))
-        first, again, seen = _play(folder, "play.yml", GITOPS_CHANNELS=str(folder))
+        first, again, seen = _play(folder, "play.yml", HOME=str(folder))
         assert (first["here"]["taken"], again["here"]["taken"]) == (True, False)
         assert "containers" in seen["here"]
         with opened(here) as channels:

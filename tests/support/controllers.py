@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 
 from support.labs import Lab
 
-from gitops.channel import Channel, close_channels, open_channels, own_folder
+from gitops.channel import Channel, close_channels, open_channels, own_folder, ssh
 from gitops.channel.folder import end_folder
 from gitops.errors import GitopsError
 
@@ -68,14 +68,17 @@ def opened(*machines: Machine) -> Iterator[dict[str, Channel]]:
 class Controller:
     """Another controller that holds a host's lock."""
 
-    def __init__(self, host: Machine, name: str) -> None:
+    def __init__(self, host: Machine, name: str, *, worker: bool = False) -> None:
         # Not in the usual place, where the next controller to start would sweep it.
         self.folder = Path(tempfile.mkdtemp(prefix="c"))
-        asked = json.dumps(
-            {"name": host.name, "variables": host.variables, "owner": name, "folder": str(self.folder)}
-        )
+        asked = {"name": host.name, "variables": host.variables, "owner": name, "folder": str(self.folder)}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "support.controllers", asked],
+            [
+                sys.executable,
+                "-m",
+                "support.controllers",
+                json.dumps({**asked, "role": "parent" if worker else "alone"}),
+            ],
             cwd=Path(__file__).parents[1],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -114,9 +117,11 @@ def this_machine(**variables: Any) -> Iterator[Machine]:
 
 
 @contextmanager
-def controller(host: Machine, name: str = "another controller") -> Iterator[Controller]:
-    """Another controller, ended at the end."""
-    other = Controller(host, name)
+def controller(
+    host: Machine, name: str = "another controller", *, worker: bool = False
+) -> Iterator[Controller]:
+    """Another controller, ended at the end; with `worker` it is a process that it started who answers."""
+    other = Controller(host, name, worker=worker)
     try:
         yield other
     finally:
@@ -126,6 +131,10 @@ def controller(host: Machine, name: str = "another controller") -> Iterator[Cont
 def _main() -> None:
     asked = json.loads(sys.argv[1])
     host = Machine(asked["name"], tuple((key, value) for key, value in asked["variables"]))
+    if asked["role"] == "worker":
+        plugin = ssh.plugin(host.name, dict(host.variables), Path(asked["folder"]))
+        _answer(Channel.from_connection(plugin, variables={"inventory_hostname": host.name}), lambda: False)
+        return
     channel = open_channels([host], Path(asked["folder"]))[host.name]
     try:
         lock = channel.lock(asked["owner"])
@@ -133,6 +142,15 @@ def _main() -> None:
         _say(f"{type(error).__name__}: {error}")
         return
     _say("locked")
+    if asked["role"] == "parent":
+        worker = json.dumps({**asked, "role": "worker"})
+        subprocess.run([sys.executable, "-m", "support.controllers", worker], check=True)
+    else:
+        _answer(channel, lock.lost)
+
+
+def _answer(channel: Channel, lost: Callable[[], bool]) -> None:
+    """Does what each line of the input asks."""
     engine = channel.engine() if channel.facts.engine.path else None
     for line in sys.stdin:
         try:
@@ -142,7 +160,7 @@ def _main() -> None:
                 case "run":
                     answer = channel.run("echo done").stdout.decode().strip()
                 case "lost":
-                    answer = str(lock.lost())
+                    answer = str(lost())
                 case other:
                     answer = f"what is {other}?"
         except GitopsError as error:

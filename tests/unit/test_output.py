@@ -14,6 +14,7 @@ from gitops.output import (
     print_result,
     result_text,
     status_text,
+    unlock_text,
 )
 from gitops.output.result import THEME, Words
 from gitops.output.text import columns, seconds
@@ -169,6 +170,20 @@ def test_plan_shows_steps_reasons_and_the_diff() -> None:
 )
 def test_result_is_told_truthfully(view: dict[str, Any], text: str) -> None:
     assert result_text(view) == text
+
+
+def test_unlock_says_who_holds_each_lock_and_whom_it_ended() -> None:
+    owner = {"name": "gitops serve", "process": 7, "controller": "ctrl", "since": "2026-01-02T03:04:05Z"}
+    who = "gitops serve (process 7 on ctrl) since 2026-01-02T03:04:05Z"
+    cases = {
+        "free": ("free", None, ""),
+        f"held by {who}": ("held", owner, ""),
+        "held by somebody who has not signed": ("held", None, ""),
+        f"free: ended {who}": ("taken-over", owner, ""),
+        "no route to host": ("unknown", None, "no route to host"),
+    }
+    locks = [{"host": "h1", "state": s, "owner": o, "error": e} for s, o, e in cases.values()]
+    assert unlock_text({"locks": locks}).splitlines() == [f"h1: {line}" for line in cases]
 
 
 def test_doctor_says_what_mends_it_and_where() -> None:

@@ -11,7 +11,8 @@ import pytest
 from gitops.channel.facts import Facts, Settings, Socket, load_facts, parse, probe
 from gitops.channel.failures import AuthenticationError, HostKeyError, UnreachableError
 from gitops.channel.folder import controller_env, end_folder
-from gitops.channel.lock import Owner, _write_record, read_record
+from gitops.channel.holder import Owner
+from gitops.channel.lock import _write_record, read_record
 from gitops.channel.mux import Control
 from gitops.channel.processes import alive, descends_from, start_time
 from gitops.channel.ssh import failure
