@@ -31,7 +31,7 @@ BROKEN = "broken"
 VERSIONS = ("1", "2")
 
 
-PATIENCE_S = 180.0  # for one deployment: whoever takes longer ends the bench
+PATIENCE_S = 300.0  # for one deployment: whoever takes longer ends the bench
 _POLL_S = 0.03
 
 T = TypeVar("T")
