@@ -3,8 +3,9 @@ SHELL := /bin/bash
 VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := $(VENV)/bench/.installed
 
-.PHONY: demo test check unit lab-down lock setup clean
+.PHONY: demo test check unit bench lab-down lock setup clean
 
 demo: $(STAMP)            ## the main job, live: a lab fleet, three pushes, one automatic rollback
 	$(BIN)/python -m gitops.lab.demo $(DEMO_ARGS)
@@ -18,6 +19,9 @@ check: $(STAMP)           ## static checks only
 unit: $(STAMP)            ## what needs no lab
 	$(BIN)/pytest -q tests/unit tests/golden
 
+bench: $(STAMP) $(PEERS)  ## this project side by side with its peers; writes docs/performance.*
+	$(BIN)/python -m bench $(BENCH_ARGS)
+
 lab-down: $(STAMP)        ## takes the demo's lab down, also after a crash
 	$(BIN)/gitops lab down
 
@@ -30,12 +34,21 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
+# What the bench compares with: Ansible's community package, apart from our own dependencies.
+$(PEERS): bench/requirements.lock $(STAMP)
+	./.ci/packages python3-requests
+	python3 -m venv $(VENV)/bench
+	$(VENV)/bench/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
 # The lock files hold versions and hashes, and no index address.
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  pyproject.toml -o requirements.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  pyproject.toml --group dev -o requirements-dev.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  bench/requirements.in -o bench/requirements.lock
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import math
 import threading
 import time
 from collections import Counter
@@ -22,11 +23,18 @@ class Report:
     failures: Counter[str] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)  # first line of a body -> how often
     slowest_s: float = 0.0
+    latencies_s: list[float] = field(default_factory=list)  # of every request, failed ones too
 
     @property
     def failed(self) -> int:
         """Requests without a good answer."""
         return sum(self.failures.values())
+
+    @property
+    def p99_s(self) -> float:
+        """What 99 of 100 requests took at most; 0 without requests."""
+        ordered = sorted(self.latencies_s)
+        return ordered[math.ceil(0.99 * len(ordered)) - 1] if ordered else 0.0
 
 
 @dataclass
@@ -74,9 +82,11 @@ class Load:
         for _ in range(MOST_REQUESTS):
             began = time.monotonic()
             failure, answer = self._ask(connection, keep_alive)
+            took = time.monotonic() - began
             with self._mutex:
                 self.report.requests += 1
-                self.report.slowest_s = max(self.report.slowest_s, time.monotonic() - began)
+                self.report.slowest_s = max(self.report.slowest_s, took)
+                self.report.latencies_s.append(took)
                 self.report.failures.update([failure] if failure else [])
                 self.report.answers.update([answer] if answer else [])
             if failure or not keep_alive:

@@ -126,8 +126,10 @@ def lab_command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def running_lab(name: str, *, hosts: int, podman: int = 0, edges: int = 1) -> Iterator[Lab]:
-    """A lab of that shape; `name` tells labs of this process apart.
+def running_lab(
+    name: str, *, hosts: int, podman: int = 0, edges: int = 1, python: bool = False
+) -> Iterator[Lab]:
+    """A lab of that shape; `name` tells labs of this process apart, `python` leaves it to the hosts.
 
     A SIGTERM to the test run becomes an orderly end, so that the lab goes down with it.
     What an earlier run left that was killed outright is cleared here.
@@ -137,6 +139,7 @@ def running_lab(name: str, *, hosts: int, podman: int = 0, edges: int = 1) -> It
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         shape = ("--hosts", str(hosts), "--podman", str(podman), "--edges", str(edges))
+        shape += ("--python",) if python else ()
         done = lab_command("up", "--dir", str(folder), *shape, "-o", "json")
         if done.returncode != 0:
             raise RuntimeError(f"the lab did not come up: {done.stderr}{_boot_logs(folder)}")

@@ -128,14 +128,23 @@ class Shop:
         )
         return done.stdout.strip()
 
-    def push(self, message: str) -> str:
-        """Commits compose.yaml as it stands now and pushes it; returns the full SHA."""
+    def commit(self, message: str) -> str:
+        """Commits compose.yaml as it stands now; returns the full SHA."""
         (self.checkout / "compose.yaml").write_text(yaml.safe_dump(self.compose, sort_keys=False))
         at = ("-C", str(self.checkout))
         self.git(*at, "add", "--all")
         self.git(*at, "commit", "-q", "--allow-empty", "-m", message)
-        self.git(*at, "push", "-q", "origin", "HEAD:main")
         return self.git(*at, "rev-parse", "HEAD")
+
+    def push(self, message: str) -> str:
+        """Commits compose.yaml as it stands now and pushes it; returns the full SHA."""
+        commit = self.commit(message)
+        self.push_commits()
+        return commit
+
+    def push_commits(self) -> None:
+        """Pushes what is committed."""
+        self.git("-C", str(self.checkout), "push", "-q", "origin", "HEAD:main")
 
     def command(self, *arguments: str) -> list[str]:
         """The argument list of a `gitops` command with this configuration."""
