@@ -22,7 +22,9 @@ from gitops.store.records import Store
 
 log = logging.getLogger(__name__)
 
-LOGGED = frozenset({"state", "play", "changed", "failed", "unreachable", "revert"})  # kinds of events
+LOGGED = frozenset(
+    {"state", "play", "changed", "failed", "unreachable", "job", "revert", "fence"}
+)  # kinds of events
 
 
 class Worker:

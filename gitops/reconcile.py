@@ -13,6 +13,7 @@ from gitops.execute import runner
 from gitops.journal import Journal, Report
 from gitops.model.deployment import Deployment, Outcome
 from gitops.observe.hosts import observe
+from gitops.plan.fence import crossed
 from gitops.plan.guard import removal_guard
 from gitops.rollout import go_back, plan_for, roll_out, together
 from gitops.store.records import this_process
@@ -77,6 +78,7 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         if request.commit or not good or _left_half_way(app, commit):
             return Result("held", commit, f"{commit[:12]} is quarantined: {quarantined[commit]}")
         commit = good
+    jobs = request.trigger != "rollback"  # an older migration must not meet the newer one's database
     if commit != good:
         app.standby.warm()  # a rollout is likely: its playbook's program is loaded meanwhile
 
@@ -87,7 +89,8 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
             removal_guard(previous.stack if previous else None, desired.stack, fleet=desired.fleet)
         fleet = together(desired, previous)
         channels = app.connections.open(fleet)
-        plan = plan_for(desired, previous, observe(channels, fleet))
+        observed = observe(channels, fleet)
+        plan = plan_for(desired, previous, observed, jobs=jobs)
     except PermanentError as problem:
         return _refuse(app, commit, good, request, report, problem)
     if plan.empty:
@@ -96,7 +99,9 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         return Result("held", commit, f"drifted: {plan.changes} changes to heal, and self_heal is false")
 
     with app.connections.locked(app.name, channels), _recorded(app, commit, good, request, report) as journal:
-        deployment = roll_out(app, desired, previous, channels, journal, request.stopping)
+        if not jobs and (between := crossed(desired.stack, observed, app.name)):
+            journal.tell("fence", f"crosses a fence, as asked: what {between} has done is not undone")
+        deployment = roll_out(app, desired, previous, channels, journal, request.stopping, jobs=jobs)
         if deployment.outcome == "succeeded":
             app.clone.keep(commit, f"good/{commit}")
         return Result(deployment.outcome, commit, deployment.reason, deployment)

@@ -18,7 +18,7 @@ from gitops.model.fleet import Fleet
 from gitops.model.observed import Observed
 from gitops.model.plan import Plan
 from gitops.observe.hosts import observe
-from gitops.plan import make_plan
+from gitops.plan import fence, make_plan
 from gitops.render import deployment as render
 from gitops.render.haproxy import fragment
 from gitops.tasks.ways import way_of
@@ -44,7 +44,12 @@ class StoppedError(TransientError):
 
 
 def plan_for(
-    desired: Desired, previous: Desired | None, observed: Observed, *, rollback: bool = False
+    desired: Desired,
+    previous: Desired | None,
+    observed: Observed,
+    *,
+    rollback: bool = False,
+    jobs: bool = True,
 ) -> Plan:
     """The plan from what was observed to what is desired.
 
@@ -57,6 +62,7 @@ def plan_for(
         observed,
         previous=previous.stack if previous else None,
         rollback=rollback,
+        jobs=jobs,
         fragment=fragment,
     )
 
@@ -76,11 +82,13 @@ def roll_out(
     channels: Mapping[str, Channel],
     journal: Journal,
     stopping: Stopping,
+    *,
+    jobs: bool = True,
 ) -> Deployment:
     """Moves the application to the commit, or back to the last good one if that fails.
 
     The caller holds the hosts' locks. The plan is made here, from what the hosts
-    say under the lock.
+    say under the lock; without `jobs` none of the commit is run.
 
     Returns:
         The finished deployment: succeeded, rolled-back, failed, or cancelled at a batch boundary.
@@ -93,7 +101,7 @@ def roll_out(
             plan = app.connections.allotments.plan(
                 app.name,
                 lambda: observe(channels, fleet),
-                lambda observed: plan_for(desired, previous, observed),
+                lambda observed: plan_for(desired, previous, observed, jobs=jobs),
             )
         journal.move("running")
         _carry_out(app, plan, channels, journal, stopping)
@@ -136,9 +144,16 @@ def go_back(
     """
     if app.settings.on_failure == "halt":
         return journal.move("failed", f"{reason}\nleft as it is: on_failure is halt")
+    observed = observe(channels, together(good or failed, failed))
+    if between := _fence(failed, good, observed, journal):
+        hand = f"gitops rollback {app.name} goes back by hand, " if good else ""
+        return journal.move(
+            "failed",
+            f"{reason}\nleft as it is: {between} is a fence, which no automatic rollback crosses "
+            f"({hand}gitops retry {app.name} goes on)",
+        )
     if not journal.rolling_back:  # a controller that died may have begun it
         journal.move("rolling-back", reason)
-    observed = observe(channels, together(good or failed, failed))
     lost = {host.name: host.error for host in observed.hosts if not host.reachable}
     failed = _without(failed, lost)
     back = _without(good, lost) if good else Desired(failed.stack.emptied(), failed.fleet)
@@ -161,6 +176,16 @@ def go_back(
     except GitopsError as failure:
         return journal.move("failed", f"{reason}\nthe rollback failed too: {failure}")
     return journal.move("rolled-back", reason)
+
+
+def _fence(failed: Desired, good: Desired | None, observed: Observed, journal: Journal) -> str:
+    """What stands between the commit that failed and the last good one, or empty."""
+    if good is not None and good.stack.commit == failed.stack.commit:
+        return ""  # what was good is mended, and nothing crossed
+    stack = good.stack if good else None
+    seen = fence.crossed(stack, observed, failed.stack.app)
+    begun = journal.deployment.state not in {"pending", "planning"}
+    return seen or (fence.hidden(failed.stack, stack, failed.fleet, observed) if begun else "")
 
 
 def _without(desired: Desired, lost: Collection[str]) -> Desired:

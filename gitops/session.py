@@ -167,7 +167,7 @@ class Session:
             if good or target:
                 desired = app.at(good or target)
                 observed = observe(self.connections.open(desired.fleet), desired.fleet)
-                plan = plan_for(desired, None, observed)
+                plan = plan_for(desired, desired if good else None, observed)
         except GitopsError as problem:
             message = str(problem)
         return views.status_view(

@@ -62,13 +62,15 @@ def difference(plan: Plan, observed: Observed) -> Problem | None:
             return Problem(f"does not answer: {host.error}", Where(host=host.name), passing=True)
     for container in observed.containers(plan.app):
         where = Where(host=container.host, container=container.name)
+        if container.finished:
+            continue
         if container.state == "exited":
             return Problem(
                 f"{container.service}.{container.slot} exited with code {container.exit_code}", where
             )
-        if container.health == "unhealthy":
+        if container.health == "unhealthy" and not container.job:
             return Problem(f"{container.service}.{container.slot} is unhealthy", where)
-    again = make_plan(plan.stack, plan.fleet, observed, previous=None)
+    again = make_plan(plan.stack, plan.fleet, observed, previous=plan.stack)
     todo = again.starts or again.retires
     if todo:
         where = Where(host=todo[0].host, container=todo[0].container)

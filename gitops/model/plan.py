@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gitops.model.fleet import Fleet
-from gitops.model.stack import Stack
+from gitops.model.stack import Job, Stack, When
 
-Action = Literal["pull", "start", "keep", "switch", "drain", "stop", "remove"]
+Action = Literal["pull", "run", "start", "keep", "switch", "drain", "stop", "remove"]
 
 
 @dataclass(frozen=True)
 class Start:
-    """One container to create, start and wait for."""
+    """One container to create, start and wait for: until it is healthy, or a job until its end."""
 
     service: str
     slot: int
@@ -22,6 +22,7 @@ class Start:
     ports: tuple[tuple[int, int], ...]  # (container port, allotted host port), sorted
     reason: str  # "image changed: a -> b", "replica missing", "scaled 2 -> 4", "container exited (1)" ...
     replaces: str = ""  # name of the container that it takes over from, else empty
+    job: Job | None = None  # what it is, if it is a job
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,16 @@ class Backend:
 
 @dataclass(frozen=True)
 class StartPhase:
-    """Part of a batch: start containers side by side, wait until each is healthy, then switch them in."""
+    """Part of a batch: start containers side by side, wait until each is healthy, then switch them in.
+
+    Jobs are run to their ends instead. Everything waits for what is pre-deploy; what is
+    post-deploy waits until all that serves has been switched in and stood its monitor window.
+    """
 
     batch: int  # from 1
     starts: tuple[Start, ...]
     backends: tuple[Backend, ...] | None  # what the edge serves afterwards; None leaves it alone
+    when: When = "in-order"
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,7 @@ class RetirePhase:
     batch: int  # from 1
     retires: tuple[Retire, ...]
     backends: tuple[Backend, ...] | None  # what the edge serves while they drain; None leaves it alone
+    when: When = "in-order"
 
 
 Phase = StartPhase | RetirePhase

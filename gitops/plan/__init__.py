@@ -9,10 +9,11 @@ from gitops.errors import PermanentError, TransientError, Where
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Container, Observed
 from gitops.model.plan import Backend, Keep, Phase, Plan, Pull, RetirePhase, Start
-from gitops.model.stack import Stack
+from gitops.model.stack import Service, Stack
 from gitops.plan import edge
 from gitops.plan.diff import ServiceDiff, compare
 from gitops.plan.guard import ConfirmationRequiredError, removal_guard
+from gitops.plan.jobs import compare_job
 from gitops.plan.rollout import Move, order, with_edge
 from gitops.plan.schedule import claimed, schedule
 from gitops.plan.steps import steps
@@ -30,6 +31,7 @@ def make_plan(
     *,
     previous: Stack | None,
     rollback: bool = False,
+    jobs: bool = True,
     fragment: FragmentOf | None = None,
 ) -> Plan:
     """The way from what runs to what one commit says.
@@ -39,8 +41,9 @@ def make_plan(
         fleet: the hosts; one in no group is emptied.
         observed: what the hosts reported; the order of hosts does not matter.
         previous: the state that runs now as far as it is known, for reasons and for
-            services that are removed; or None.
-        rollback: whether this goes back: everything at once instead of batch by batch.
+            services that are removed; or None. What it says has been run counts as run.
+        rollback: whether this goes back: everything at once instead of batch by batch, and no job.
+        jobs: whether jobs that have not been run are; else nothing but services is brought about.
         fragment: renders the final haproxy.cfg fragment, to be compared with what the
             load balancers have; without it that never differs.
 
@@ -51,7 +54,7 @@ def make_plan(
     _check(stack, fleet, observed)
     containers = [c for c in observed.containers(stack.app) if fleet.host(c.host)]
     seen = edge.look(stack.app, fleet, observed)
-    diffs = _diffs(stack, previous, fleet, containers, seen)
+    diffs = _diffs(stack, previous, fleet, containers, seen, jobs=jobs and not rollback)
     gone = tuple(c for c in containers if stack.service(c.service) is None)
     starts = schedule(stack, diffs, gone, fleet, observed)
     move = Move(stack, previous, diffs, gone, starts, rollback)
@@ -89,21 +92,26 @@ def _check(stack: Stack, fleet: Fleet, observed: Observed) -> None:
 
 
 def _diffs(
-    stack: Stack, previous: Stack | None, fleet: Fleet, containers: list[Container], seen: edge.Seen
+    stack: Stack,
+    previous: Stack | None,
+    fleet: Fleet,
+    containers: list[Container],
+    seen: edge.Seen,
+    *,
+    jobs: bool,
 ) -> tuple[ServiceDiff, ...]:
     hosts = [host.name for host in fleet.container_hosts]
     claims = {port: service.name for service in stack.services for port in claimed(service)}
-    return tuple(
-        compare(
-            service,
-            previous.service(service.name) if previous else None,
-            [c for c in containers if c.service == service.name],
-            hosts,
-            claims=claims,
-            settled=partial(edge.settled, seen=seen, served=service.served),
-        )
-        for service in stack.services
-    )
+
+    def diff(service: Service) -> ServiceDiff:
+        before = previous.service(service.name) if previous else None
+        own = [c for c in containers if c.service == service.name]
+        if service.job:
+            return compare_job(service, before, own, hosts, run=jobs)
+        settled = partial(edge.settled, seen=seen, served=service.served)
+        return compare(service, before, own, hosts, claims=claims, settled=settled)
+
+    return tuple(diff(service) for service in stack.services)
 
 
 def _touched(fleet: Fleet, phases: Iterable[Phase]) -> Fleet:

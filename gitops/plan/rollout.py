@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Container
 from gitops.model.plan import Backend, Phase, Retire, RetirePhase, Start, StartPhase
-from gitops.model.stack import Service, Stack
-from gitops.plan import edge
+from gitops.model.stack import Service, Stack, When
+from gitops.plan import edge, jobs
 from gitops.plan.diff import Need, ServiceDiff
 from gitops.plan.edge import Line
 from gitops.plan.schedule import claimed
@@ -69,20 +70,32 @@ def stop_first_reason(service: Service) -> str:
 
 def order(move: Move) -> tuple[Phase, ...]:
     """The phases of a plan, without what the edge serves in each."""
-    early = _early(move)
     phases: list[Phase] = []
-    batch = 1
-    if early:
-        phases.append(RetirePhase(batch, tuple(early.values()), None))
-        batch += 1
-    for diff in move.diffs:
-        own = _merged(_service(move, diff, batch, frozenset(early)))
-        phases += own
-        batch = max([batch, *(phase.batch + 1 for phase in own)])
-    last = [move.retire(c, "service removed") for c in move.gone if c.name not in early]
-    if last:
-        phases.append(RetirePhase(batch, tuple(last), None))
+    for part in _parts(move):
+        phases += _merged(part(max((phase.batch + 1 for phase in phases), default=1)))
     return tuple(phases)
+
+
+def _parts(move: Move) -> Iterator[Callable[[int], list[Phase]]]:
+    """What follows each other, each as the phases from a batch's number on."""
+    before, after = jobs.leaving(move)
+    early = _early(move)
+    removed = [move.retire(c, "service removed") for c in move.gone if not c.job and c.name not in early]
+    yield lambda batch: [RetirePhase(batch, before, None, "pre-deploy")]
+    yield from _services(move, early, "pre-deploy")
+    yield lambda batch: [RetirePhase(batch, tuple(early.values()), None)]
+    yield from _services(move, early, "in-order")
+    yield lambda batch: [RetirePhase(batch, tuple(removed), None)]
+    yield from _services(move, early, "post-deploy")
+    yield lambda batch: [RetirePhase(batch, after, None, "post-deploy")]
+
+
+def _services(move: Move, early: Collection[str], when: When) -> Iterator[Callable[[int], list[Phase]]]:
+    """Services, and jobs at their place among them; or the jobs before or after all services."""
+    for diff in move.diffs:
+        job = diff.service.job
+        if (job.when if job else "in-order") == when:
+            yield partial(jobs.phases, move, diff) if job else partial(_service, move, diff, frozenset(early))
 
 
 def _early(move: Move) -> dict[str, Retire]:
@@ -106,7 +119,7 @@ def _early(move: Move) -> dict[str, Retire]:
     return dict(sorted(found.items()))
 
 
-def _service(move: Move, diff: ServiceDiff, batch: int, early: frozenset[str]) -> list[Phase]:
+def _service(move: Move, diff: ServiceDiff, early: frozenset[str], batch: int) -> list[Phase]:
     """The phases of one service: its batches, each with what must go before and what may go after."""
     update = diff.service.update
     forced = stop_first_reason(diff.service)

@@ -43,7 +43,7 @@ class Walk:
         steps: in an order in which each comes after those that it waits for.
         perform: does the work of one step, or of several that have become one; called from threads.
         merged: of steps of this kind that can go at once the last one does the work of all.
-        begins: the kind of step that is not begun any more when `stopping` says so.
+        begins: the kinds of step that are not begun any more when `stopping` says so.
         stopping: whether to end before the next of those.
         tell: told of each step that is done, one after the other.
     """
@@ -54,7 +54,7 @@ class Walk:
         perform: Callable[[Sequence[Step]], Outcome],
         *,
         merged: str,
-        begins: str,
+        begins: Sequence[str],
         stopping: Callable[[], bool],
         cancelled: Cancelled,
         tell: Callable[[Sequence[Step], Outcome], None],
@@ -96,7 +96,7 @@ class Walk:
         return changed
 
     def _must_stop(self) -> bool:
-        return any(step["do"] == self._begins for step in self._left.values()) and self._stopping()
+        return any(step["do"] in self._begins for step in self._left.values()) and self._stopping()
 
     def _begin(self, pool: ThreadPoolExecutor, ready: Iterable[str]) -> None:
         for name in ready:
