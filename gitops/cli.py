@@ -256,11 +256,28 @@ def pause(context: typer.Context, app: AppName, config: Config = None) -> None:
 
 @cli.command()
 def resume(context: typer.Context, app: AppName, config: Config = None) -> None:
-    """Release an application that was paused."""
+    """Release an application that was paused, by hand or by a failed update."""
+    with _session(context, config) as session:
+        session.resume(app)
+    typer.echo(f"{app} goes on at the next pass")
+
+
+@cli.command()
+def cancel(context: typer.Context, app: AppName, config: Config = None) -> None:
+    """End the rollout that runs, and return to the last good commit."""
     with _session(context, config) as session:
         session.application(app)
-        session.store.set_paused(app, paused=False)
-    typer.echo(f"{app} goes on at the next pass")
+        commit = session.store.ask(app, "cancel").commit
+    typer.echo(f"{app}: {commit[:12]} ends when its present steps have, and returns to the last good commit")
+
+
+@cli.command()
+def promote(context: typer.Context, app: AppName, config: Config = None) -> None:
+    """Let a rollout go on that waits at a manual pause."""
+    with _session(context, config) as session:
+        session.application(app)
+        commit = session.store.ask(app, "promote").commit
+    typer.echo(f"{app}: {commit[:12]} goes on")
 
 
 @cli.command()

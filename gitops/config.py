@@ -170,6 +170,8 @@ class AppSettings(_Strict):
     prune: Literal[True] = True
     """Services that a commit no longer names go; keeping them is not supported yet."""
     on_failure: Literal["rollback", "revert", "halt"] = "rollback"
+    on_new_commit: Literal["supersede", "finish"] = "supersede"
+    """Whether a rollout goes over to a newer commit at its next batch boundary, or ends first."""
     timeout_s: Annotated[Duration, _at_least(10, 86400), Field(alias="timeout")] = 900.0
     """Seconds that a whole deployment may take."""
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from gitops.application import Application
 from gitops.config import Settings, load
@@ -16,6 +17,7 @@ from gitops.connections import Connections
 from gitops.errors import GitopsError
 from gitops.execute.events import Event
 from gitops.execute.standby import Standby
+from gitops.lookout import LookOut
 from gitops.reconcile import Request, Trigger, reconcile, recover
 from gitops.source.triggers import Poll, Watch
 from gitops.store.records import Store
@@ -37,6 +39,7 @@ class Worker:
         self._woken = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name=f"app-{app.name}", daemon=True)
+        self._look_out = LookOut(app)
         repo = app.settings.source.local_repo
         self._watch = Watch(repo, self.wake) if repo else None
 
@@ -47,8 +50,9 @@ class Worker:
         self._thread.start()
 
     def wake(self) -> None:
-        """Asks for a pass at once."""
+        """Asks for a pass at once; one that is under way learns of a newer commit."""
         self._woken.set()
+        self._look_out.wake()
 
     def stop(self) -> None:
         """Asks for the end: a rollout under way stops at its next batch boundary."""
@@ -79,12 +83,13 @@ class Worker:
                 app.fetch()
                 app.store.set_message(app.name, "")
             else:
-                result = reconcile(app, Request(trigger, stopping=self._stopping.is_set), self._report)
+                with self._look_out:
+                    result = reconcile(app, Request(trigger, interrupted=self._interrupted), self._report)
                 app.store.set_message(app.name, result.message if result.outcome == "held" else "")
                 if result.deployment is not None:
                     log.info("%s: %s %s %s", app.name, result.commit[:12], result.outcome, result.message)
                     app.standby.warm()  # for the next one
-                if result.outcome in ("rolled-back", "failed"):
+                if result.outcome in ("rolled-back", "failed", "superseded", "cancelled"):
                     self.wake()  # the branch may have moved on meanwhile: the next commit goes on normally
             return self._poll.succeeded()
         except GitopsError as problem:
@@ -94,6 +99,13 @@ class Worker:
             log.exception("%s: internal error, please report it", app.name)
             app.store.set_message(app.name, f"internal error: {type(error).__name__}: {error}")
         return self._poll.failed()
+
+    def _interrupted(self, commit: str) -> Literal["", "shutdown", "superseded"]:
+        """Why the rollout of that commit is to end at its next batch boundary."""
+        if self._stopping.is_set():
+            return "shutdown"
+        newer = self._look_out.newest not in {"", commit}
+        return "superseded" if newer and self.app.settings.on_new_commit == "supersede" else ""
 
     def _report(self, event: Event) -> None:
         """Logs what changes something and what fails; the store has every event."""

@@ -12,7 +12,7 @@ from gitops.execute.events import Event
 from gitops.model.deployment import Changes, Deployment, State
 from gitops.model.observed import Observed
 from gitops.model.run import Run
-from gitops.store.records import Store
+from gitops.store.records import Ask, Store
 
 Report = Callable[[Event], None]
 
@@ -53,6 +53,10 @@ class Journal:
     def run_started(self, run: Run) -> None:
         """Records the process group of the playbook run, so that a successor can end an orphan."""
         self.store.record_run(self.deployment.id, run.pgid, run.start_time, str(run.folder))
+
+    def asked(self) -> frozenset[Ask]:
+        """What operators have asked of this deployment since the last time."""
+        return self.store.take_asks(self.deployment.id)
 
     def changes(self, before: Observed, after: Observed) -> None:
         """Records how many of the application's containers came, went and stayed: not the plan, the fact."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -15,7 +15,7 @@ from gitops.model.deployment import Deployment, Outcome
 from gitops.observe.hosts import observe
 from gitops.plan.fence import crossed
 from gitops.plan.guard import removal_guard
-from gitops.rollout import go_back, plan_for, roll_out, together
+from gitops.rollout import Interrupted, go_back, plan_for, roll_out, together
 from gitops.store.records import this_process
 
 Trigger = Literal["push", "poll", "manual", "rollback", "resume"]
@@ -29,13 +29,14 @@ class Request:
         trigger: what set it off.
         commit: the commit to go to, full SHA; empty for the newest of the branch.
         confirmed: whether a person has agreed to removing most of the application.
-        stopping: asked while the rollout runs; True ends it at the next batch boundary.
+        interrupted: asked while the rollout runs, with its commit; a reason ends it at the next batch
+            boundary.
     """
 
     trigger: Trigger = "poll"
     commit: str = ""
     confirmed: bool = False
-    stopping: Callable[[], bool] = field(default=lambda: False)
+    interrupted: Interrupted = field(default=lambda _: "")
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
     good = app.store.good(app.name)
     quarantined = app.store.quarantined(app.name)
     if commit in quarantined:
-        if request.commit or not good or _left_half_way(app, commit):
+        if request.commit or not good or left_half_way(app, commit):
             return Result("held", commit, f"{commit[:12]} is quarantined: {quarantined[commit]}")
         commit = good
     jobs = request.trigger != "rollback"  # an older migration must not meet the newer one's database
@@ -101,13 +102,13 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
     with app.connections.locked(app.name, channels), _recorded(app, commit, good, request, report) as journal:
         if not jobs and (between := crossed(desired.stack, observed, app.name)):
             journal.tell("fence", f"crosses a fence, as asked: what {between} has done is not undone")
-        deployment = roll_out(app, desired, previous, channels, journal, request.stopping, jobs=jobs)
+        deployment = roll_out(app, desired, previous, channels, journal, request.interrupted, jobs=jobs)
         if deployment.outcome == "succeeded":
             app.clone.keep(commit, f"good/{commit}")
         return Result(deployment.outcome, commit, deployment.reason, deployment)
 
 
-def _left_half_way(app: Application, commit: str) -> bool:
+def left_half_way(app: Application, commit: str) -> bool:
     """Whether the last deployment stopped where it was: halted, or its rollback failed too.
 
     Then nothing is touched until a person retries or a new commit comes. One that was

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from gitops.application import Application, Desired
 from gitops.channel import Channel
@@ -21,14 +22,20 @@ from gitops.observe.hosts import observe
 from gitops.plan import fence, make_plan
 from gitops.render import deployment as render
 from gitops.render.haproxy import fragment
+from gitops.tasks import CANCEL, PROMOTE, STOP
 from gitops.tasks.ways import way_of
 from gitops.verify import verify
 
 log = logging.getLogger(__name__)
 
+CANCELLED = "cancelled by hand: gitops cancel"
 KEPT_RUNS = 20  # run folders an application keeps, for whoever wants to read what ran
 
-Stopping = Callable[[], bool]
+Interrupt = Literal["", "shutdown", "superseded", "cancel"]
+"""Why a rollout that runs is to end before its end; empty while it is not."""
+
+Interrupted = Callable[[str], Literal["", "shutdown", "superseded"]]
+"""Asked again and again with the commit that is on its way."""
 
 
 class RolloutError(PermanentError):
@@ -41,6 +48,23 @@ class RolloutError(PermanentError):
 
 class StoppedError(TransientError):
     """The rollout ended at a batch boundary because it was asked to."""
+
+
+@dataclass
+class Signals:
+    """What reaches a rollout while it runs: from the service, and from operators by way of the store."""
+
+    journal: Journal
+    interrupted: Interrupted
+    why: Interrupt = ""  # the first reason stays
+
+    def files(self) -> set[str]:
+        """The files of the run folder that tell its task."""
+        asked = self.journal.asked()
+        found = "cancel" if "cancel" in asked else self.interrupted(self.journal.deployment.commit)
+        self.why = self.why or found
+        promote = {PROMOTE} if "promote" in asked else set()
+        return promote | ({CANCEL} if self.why == "cancel" else {STOP} if self.why else set())
 
 
 def plan_for(
@@ -81,7 +105,7 @@ def roll_out(
     previous: Desired | None,
     channels: Mapping[str, Channel],
     journal: Journal,
-    stopping: Stopping,
+    interrupted: Interrupted,
     *,
     jobs: bool = True,
 ) -> Deployment:
@@ -91,9 +115,11 @@ def roll_out(
     say under the lock; without `jobs` none of the commit is run.
 
     Returns:
-        The finished deployment: succeeded, rolled-back, failed, or cancelled at a batch boundary.
+        The finished deployment: succeeded, rolled-back, failed; or cancelled or superseded at a batch
+        boundary.
     """
     journal.move("planning")
+    signals = Signals(journal, interrupted)
     fleet = together(desired, previous)
     before = observe(channels, fleet)
     try:
@@ -104,13 +130,18 @@ def roll_out(
                 lambda observed: plan_for(desired, previous, observed, jobs=jobs),
             )
         journal.move("running")
-        _carry_out(app, plan, channels, journal, stopping)
+        _carry_out(app, plan, channels, journal, signals.files)
         journal.move("verifying")
         with journal.phase("verify"):
             journal.changes(before, verify(channels, plan))
     except StoppedError as stop:
         journal.changes(before, observe(channels, fleet))
-        return journal.move("cancelled", stop.message)
+        if signals.why == "superseded":
+            return journal.move("superseded", "a newer commit has come: it goes on from here")
+        if signals.why != "cancel":
+            return journal.move("cancelled", stop.message)
+        app.store.quarantine(app.name, desired.stack.commit, CANCELLED)
+        return go_back(app, desired, previous, channels, journal, CANCELLED, outcome="cancelled")
     except GitopsError as failure:
         journal.changes(before, observe(channels, fleet))
         log.info("%s: %s failed: %s", app.name, desired.stack.commit[:12], failure)
@@ -135,6 +166,8 @@ def go_back(
     channels: Mapping[str, Channel],
     journal: Journal,
     reason: str,
+    *,
+    outcome: Literal["rolled-back", "cancelled"] = "rolled-back",
 ) -> Deployment:
     """Returns the whole application to the last good commit, or to nothing where there is none.
 
@@ -142,7 +175,7 @@ def go_back(
     and it is brought back by the first pass after its return. A rollback that fails stops
     and says so: nothing more is touched.
     """
-    if app.settings.on_failure == "halt":
+    if app.settings.on_failure == "halt" and outcome == "rolled-back":
         return journal.move("failed", f"{reason}\nleft as it is: on_failure is halt")
     observed = observe(channels, together(good or failed, failed))
     if between := _fence(failed, good, observed, journal):
@@ -168,14 +201,14 @@ def go_back(
                 lambda observed: plan_for(back, failed, observed, rollback=True),
             )
         if not plan.empty:
-            _carry_out(app, plan, channels, journal, stopping=lambda: False)
+            _carry_out(app, plan, channels, journal, signals=tuple)
         with journal.phase("verify"):
             verify(channels, plan)
         if app.settings.on_failure == "revert" and good is not None:
             _push_revert(app, failed, good, journal, reason)
     except GitopsError as failure:
         return journal.move("failed", f"{reason}\nthe rollback failed too: {failure}")
-    return journal.move("rolled-back", reason)
+    return journal.move(outcome, reason)
 
 
 def _fence(failed: Desired, good: Desired | None, observed: Observed, journal: Journal) -> str:
@@ -194,7 +227,11 @@ def _without(desired: Desired, lost: Collection[str]) -> Desired:
 
 
 def _carry_out(
-    app: Application, plan: Plan, channels: Mapping[str, Channel], journal: Journal, stopping: Stopping
+    app: Application,
+    plan: Plan,
+    channels: Mapping[str, Channel],
+    journal: Journal,
+    signals: Callable[[], Collection[str]],
 ) -> None:
     """Renders a plan and runs it.
 
@@ -211,7 +248,7 @@ def _carry_out(
             on_event=journal.event,
             on_start=journal.run_started,
             timeout_s=app.settings.timeout_s,
-            stopping=stopping,
+            signals=signals,
             standby=app.standby,
             ways={host.name: way_of(channels[host.name]) for host in plan.fleet.hosts},
         )

@@ -19,6 +19,7 @@ from gitops.logs import Line, container_logs
 from gitops.model.observed import Observed
 from gitops.model.plan import Plan
 from gitops.observe.hosts import observe
+from gitops.reconcile import left_half_way
 from gitops.render import deployment as rendered
 from gitops.render.haproxy import fragment
 from gitops.rollout import plan_for, together
@@ -128,7 +129,9 @@ class Session:
         app = self.application(name)
         newest = app.fetch()
         goods = self.store.goods(name)
-        present = goods[0] if goods else ""
+        last = next(iter(self.store.history(name, limit=1)), None)
+        half_way = last is not None and left_half_way(app, last.commit)
+        present = last.commit if last and half_way else next(iter(goods), "")
         if revision:
             target = app.clone.resolve(revision)
         else:
@@ -142,6 +145,14 @@ class Session:
             self.store.quarantine(name, commit, f"undone by hand: gitops rollback to {target[:12]}")
         self.store.lift(name, target)
         return target
+
+    def resume(self, name: str) -> None:
+        """Releases an application; a commit that was left half-way is taken up again."""
+        app = self.application(name)
+        self.store.set_paused(name, paused=False)
+        for commit in self.store.quarantined(name):
+            if left_half_way(app, commit):
+                self.store.lift(name, commit)
 
     def retry(self, name: str, revision: str) -> list[str]:
         """Lifts the quarantine of one commit or of all; returns which."""

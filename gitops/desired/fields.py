@@ -13,7 +13,7 @@ from gitops.errors import Where
 
 _TRUE = frozenset({"true", "t", "yes", "y", "on", "1"})  # as Compose casts them
 _FALSE = frozenset({"false", "f", "no", "n", "off", "0"})
-_RATIO = re.compile(r"0?\.[0-9]{1,9}|0|1(?:\.0{1,9})?")
+_NUMBER = re.compile(r"(?:[0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})(?:[eE][-+]?[0-9]{1,3})?")
 _LONGEST_INTEGER = 20  # digits
 _FEW = 8  # keys that a message lists
 _CLOSE = 0.85  # how alike an `x-` key must be to one of ours to be taken for a slip
@@ -127,7 +127,8 @@ class Fields:
         node = self.get(key)
         if node is None:
             return 0.0
-        if isinstance(node.value, bool) or not _RATIO.fullmatch(node.text):
+        plain = not isinstance(node.value, bool) and _NUMBER.fullmatch(node.text)
+        if not plain or float(node.text) > 1:
             found = quoted(node.text) if node.text else node.kind
             self.wrong(key, f"expected 0 to 1, found {found}", "`0.1` is one in ten")
             return 0.0

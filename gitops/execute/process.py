@@ -25,7 +25,7 @@ from gitops.channel.processes import start_time
 from gitops.execute.processes import MARK, end_all
 from gitops.model.run import Run
 
-LOOK_S = 0.5  # how often the time limit and `stopping` are looked at
+LOOK_S = 0.5  # how often `ending` is asked
 KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR")
 """Of this process's environment; the rest may hold secrets, and decides nothing in a run."""
 

@@ -8,19 +8,19 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gitops.errors import GitopsError
 from gitops.execute.events import Event, Failure, event_of, failure_of
 from gitops.execute.process import Process
 from gitops.execute.processes import end_all
 from gitops.execute.standby import Standby
 from gitops.model.run import Run
 from gitops.render.playbook import LOCK_TAG
-from gitops.tasks import STOP
 from gitops.tasks.ways import way_file
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class _Running:
 
     folder: Path
     on_event: Callable[[Event], None]
-    stopping: Callable[[], bool]
+    signals: Callable[[], Collection[str]]
     deadline: float
     failure: Failure | None = None
     timed_out: bool = False
@@ -65,9 +65,16 @@ class _Running:
         """Whether to kill the playbook now."""
         if time.monotonic() > self.deadline:
             self.timed_out = True
-        elif self.stopping():
-            (self.folder / STOP).touch()
+        for name in self._signals():
+            (self.folder / name).touch()
         return self.timed_out
+
+    def _signals(self) -> Collection[str]:
+        try:
+            return self.signals()
+        except GitopsError as problem:  # a store that is locked for a while must not end the run
+            log.warning("%s: %s", self.folder.name, problem)
+            return ()
 
     def end(self) -> None:
         """Nothing more will be told."""
@@ -90,7 +97,7 @@ def run(
     on_start: Callable[[Run], None] = lambda _: None,
     timeout_s: float,
     env: Mapping[str, str] | None = None,
-    stopping: Callable[[], bool] = lambda: False,
+    signals: Callable[[], Collection[str]] = tuple,
     standby: Standby | None = None,
     ways: Mapping[str, bytes] | None = None,
 ) -> Result:
@@ -103,7 +110,7 @@ def run(
         on_start: told of the process group before anything is done.
         timeout_s: seconds after which everything that belongs to the run is killed.
         env: added to a minimal environment; with `standby` that has one.
-        stopping: asked twice a second; after True the playbook ends before its next batch.
+        signals: asked twice a second for files to lay into the run folder: see `gitops.tasks`.
         standby: has a process that is ready; without one it is started now.
         ways: host -> how its standing connection is found (`gitops.tasks.ways`), where this
             process holds the locks; without them the playbook connects and takes them itself.
@@ -113,7 +120,7 @@ def run(
     """
     found = {way_file(host): content for host, content in (ways or {}).items()}
     write({**files, **found}, folder)
-    running = _Running(folder, on_event, stopping, time.monotonic() + timeout_s)
+    running = _Running(folder, on_event, signals, time.monotonic() + timeout_s)
     consumer = threading.Thread(target=running.deliver, name=f"events of {folder.name}", daemon=True)
     consumer.start()
     argv = ["ansible-playbook", "-i", str(folder / "inventory"), "rollout.yml"]

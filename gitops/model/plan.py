@@ -123,6 +123,7 @@ class Plan:
     phases: tuple[Phase, ...] = ()
     backends: tuple[Backend, ...] = ()  # what the edge serves at the end
     edge_changes: bool = False  # the fragment on some load balancer differs from the final one
+    rollback: bool = False  # whether it leads back: the services' `rollback_config` holds
     previous: Stack | None = None  # what runs before, for the routes of services until they are removed
 
     @property

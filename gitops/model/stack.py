@@ -212,6 +212,10 @@ class Service:
     publish: tuple[Publish, ...] = ()
     depends_on: tuple[Dependency, ...] = ()  # sorted by name
 
+    def policy(self, *, rollback: bool) -> UpdateConfig:
+        """How its replicas are replaced: on the way forward, or back."""
+        return self.rollback if rollback else self.update
+
     @property
     def served(self) -> bool:
         """Whether the edge HAProxy balances over this service's replicas."""

@@ -42,7 +42,7 @@ def make_plan(
         observed: what the hosts reported; the order of hosts does not matter.
         previous: the state that runs now as far as it is known, for reasons and for
             services that are removed; or None. What it says has been run counts as run.
-        rollback: whether this goes back: everything at once instead of batch by batch, and no job.
+        rollback: whether this goes back, by the services' `rollback_config`, and without any job.
         jobs: whether jobs that have not been run are; else nothing but services is brought about.
         fragment: renders the final haproxy.cfg fragment, to be compared with what the
             load balancers have; without it that never differs.
@@ -74,6 +74,7 @@ def make_plan(
         phases=phases,
         backends=final,
         edge_changes=_edge_changes(stack, fleet, observed, final, fragment),
+        rollback=rollback,
         previous=previous,
     )
 

@@ -9,7 +9,7 @@ from functools import partial
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Container
 from gitops.model.plan import Backend, Phase, Retire, RetirePhase, Start, StartPhase
-from gitops.model.stack import Service, Stack, When
+from gitops.model.stack import Service, Stack, UpdateConfig, When
 from gitops.plan import edge, jobs
 from gitops.plan.diff import Need, ServiceDiff
 from gitops.plan.edge import Line
@@ -60,10 +60,10 @@ class Move:
         )
 
 
-def stop_first_reason(service: Service) -> str:
+def stop_first_reason(service: Service, policy: UpdateConfig) -> str:
     """Why a service's containers stop before their successors start where it says otherwise; or empty."""
     ports = sorted(claimed(service))
-    if service.update.order == "stop-first" or not ports:
+    if policy.order == "stop-first" or not ports:
         return ""
     return f"stop-first: host port {', '.join(map(str, ports))}"
 
@@ -121,13 +121,13 @@ def _early(move: Move) -> dict[str, Retire]:
 
 def _service(move: Move, diff: ServiceDiff, early: frozenset[str], batch: int) -> list[Phase]:
     """The phases of one service: its batches, each with what must go before and what may go after."""
-    update = diff.service.update
-    forced = stop_first_reason(diff.service)
-    stop_first = update.order == "stop-first" or bool(forced)
+    policy = diff.service.policy(rollback=move.rollback)
+    forced = stop_first_reason(diff.service, policy)
+    stop_first = policy.order == "stop-first" or bool(forced)
     phases: list[Phase] = []
     waiting: list[RetirePhase] = []  # of earlier batches, until their lag has passed
     earlier: list[Start] = []  # stop-first: what must have stood before more is taken away
-    for chunk in _chunks(diff.needs, 0 if move.rollback else update.parallelism):
+    for chunk in _chunks(diff.needs, policy.parallelism):
         before: list[Retire] = []
         after: list[Retire] = []
         starts: list[Start] = []

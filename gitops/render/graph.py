@@ -57,7 +57,9 @@ class Release:
 
 @dataclass(frozen=True)
 class Gate:
-    """Nothing of its own: what comes after it waits for all that it waits for."""
+    """Nothing of its own: what comes after it waits for all that it waits for, and then `delay_s` more."""
+
+    delay_s: float = 0.0
 
 
 Work = Pulls | Start | Watch | Switch | Retire | Release | Gate
@@ -85,7 +87,7 @@ def graph(plan: Plan) -> tuple[Step, ...]:
     for phase in plan.phases:
         line.reach(plan, phase.when)
         if isinstance(phase, StartPhase):
-            line.start(phase)
+            line.start(plan, phase)
         else:
             line.retire(phase)
     line.finish(plan)
@@ -140,14 +142,16 @@ class _Line:
         self.images = self._gate(f"before {when}", [self.images, *done])
         self.when, self.starting, self.room, self.proven = when, "", (), ()
 
-    def start(self, phase: StartPhase) -> None:
+    def start(self, plan: Plan, phase: StartPhase) -> None:
         """One batch after the other. What starts in place of something waits until that is gone."""
         waits = [self.starting or self.images, *self.room, *self.proven]
         service = phase.starts[0].service if phase.starts else self.service
         if service != self.service:  # what others depend on is served before they start
             waits += [self.switching, *self.removed.values()]
-        self.service = service
         before = self._gate(f"batch {phase.batch}", waits)
+        if service == self.service and (known := plan.stack.service(service)):
+            before = self._delay(phase, before, known.policy(rollback=plan.rollback).delay_s)
+        self.service = service
         names = []
         for start in phase.starts:
             verb = "run" if start.job else "start"
@@ -220,6 +224,10 @@ class _Line:
         self.switching = self._add(f"switch {self.switches}", switch, [self.switching, *after])
         self.edge = backends
         return self.switching
+
+    def _delay(self, phase: StartPhase, before: str, delay_s: float) -> str:
+        """`update_config.delay` between two batches."""
+        return self._add(f"delay batch {phase.batch}", Gate(delay_s), [before]) if delay_s else before
 
     def _gate(self, name: str, after: Iterable[str]) -> str:
         """The one step to wait for instead of all of these; empty where there is none."""

@@ -166,12 +166,12 @@ def _fields(plan: Plan, work: Work) -> tuple[str, dict[str, Any]]:
         case Release():
             return "all that is new has proved itself", {"do": "release"}
         case Gate():
-            return "", {"do": "wait"}
+            return "", {"do": "wait", **({"delay_s": work.delay_s} if work.delay_s else {})}
 
 
 def _monitor_s(plan: Plan, service: str) -> float:
     known = plan.stack.service(service)
-    return known.update.monitor_s if known else 0.0
+    return known.policy(rollback=plan.rollback).monitor_s if known else 0.0
 
 
 def _story(plan: Plan) -> str:

@@ -6,7 +6,7 @@ import threading
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import sqlalchemy as sa
 
@@ -17,9 +17,18 @@ from gitops.store.database import BUSY_TIMEOUT_S, Database
 from gitops.store.events import EventLike, EventWriter, RecordedEvent, recorded
 from gitops.store.owner import Clocks, Owner, boot_id, this_process
 from gitops.store.rows import as_deployments, owned_by, owner_of
-from gitops.store.schema import apps, deployments, events, goods, phases, quarantine, runs
+from gitops.store.schema import apps, asks, deployments, events, goods, phases, quarantine, runs
 
-__all__ = ["Clocks", "DeploymentRunningError", "Owner", "RecordedEvent", "Run", "Store", "this_process"]
+__all__ = [
+    "Ask",
+    "Clocks",
+    "DeploymentRunningError",
+    "Owner",
+    "RecordedEvent",
+    "Run",
+    "Store",
+    "this_process",
+]
 
 _table = deployments.c
 _PREDECESSORS: dict[State, frozenset[State]] = {
@@ -43,6 +52,10 @@ class DeploymentRunningError(ContendedError):
             f"{deployment.app} is being deployed already: {deployment.commit[:8]} by {owner}",
             hint="wait for its end, or see `gitops status`",
         )
+
+
+Ask = Literal["cancel", "promote"]
+"""What an operator may ask of a deployment that runs."""
 
 
 class Store:
@@ -249,6 +262,31 @@ class Store:
                 .order_by(events.c.number)
             )
             return [recorded(row) for row in connection.execute(query)]
+
+    # -- what an operator asks of a deployment that runs
+
+    def ask(self, app: str, what: Ask) -> Deployment:
+        """Ask something of the application's running deployment, whichever process works on it.
+
+        Raises:
+            PermanentError: none runs.
+        """
+        found = next((each for each, _, _ in self.running() if each.app == app), None)
+        if found is None:
+            raise PermanentError(f"{app} is not being deployed", hint=f"gitops history {app}")
+        with self._database.write() as connection:
+            connection.execute(asks.insert().values(deployment_id=found.id, what=what))
+        return found
+
+    def take_asks(self, deployment_id: str) -> frozenset[Ask]:
+        """Return what has been asked since the last time; each is returned once."""
+        mine = asks.c.deployment_id == deployment_id
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(asks).where(mine)).all()
+        if rows:
+            with self._database.write() as connection:
+                connection.execute(asks.delete().where(asks.c.number.in_([row.number for row in rows])))
+        return frozenset(row.what for row in rows)
 
     # -- good and quarantined commits
 

@@ -96,6 +96,14 @@ events = sa.Table(
     sa.Column("data", sa.Text, nullable=False),  # JSON object
 )
 
+asks = sa.Table(
+    "asks",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("deployment_id", sa.String, nullable=False, index=True),
+    sa.Column("what", sa.String, nullable=False),  # cancel, promote
+)
+
 goods = sa.Table(
     "goods",
     metadata,

@@ -6,3 +6,9 @@ package, so that it runs without the controller.
 
 STOP = "stop"
 """A file of this name in the run folder ends the rollout before its next batch."""
+
+CANCEL = "cancel"
+"""A file of this name ends it as soon as what is under way has ended."""
+
+PROMOTE = "promote"
+"""A file of this name passes the pause that waits for it, which takes it away."""

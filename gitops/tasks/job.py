@@ -66,10 +66,12 @@ def see_through(
     """
     name, label = row["name"], _label(service, row)
     there = _wait(engine, service, name, pause)
-    lines = _bounded(last_lines(engine, name, HEARD_LINES)) if there else []
+    if there is None:
+        raise TaskError(f"{label} is gone", "exit", service=service["service"], container=name)
+    lines = _bounded(last_lines(engine, name, HEARD_LINES))
     hear(lines)
-    kind, why = _why_not(there) or ("exit", "")
-    if there is None or why:
+    if wrong := _why_not(there):
+        kind, why = wrong
         raise TaskError(f"{label} {why}", kind, service=service["service"], container=name, logs=lines)
     return Outcome(changed=True, message=f"{label} finished in {lasted_s(there['State']):.1f} s")
 
@@ -90,10 +92,8 @@ def _wait(
     return there
 
 
-def _why_not(there: Mapping[str, Any] | None) -> tuple[Kind, str] | None:
+def _why_not(there: Mapping[str, Any]) -> tuple[Kind, str] | None:
     """Why a container that has ended has not finished its job; None where it has."""
-    if there is None:
-        return "exit", "is gone"
     state = there["State"]
     if lasted_s(state) > _limit_s(there):  # however it ended: asked to stop, a program may exit with 0
         return "timeout", f"did not end within {_limit_s(there):g} s"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gitops.channel import Channel
 from gitops.errors import GitopsError, Where
-from gitops.tasks import STOP, edge, image, job, release
+from gitops.tasks import CANCEL, STOP, edge, image, job, release
 from gitops.tasks.container import read_service, remove, start, surroundings
 from gitops.tasks.health import stand_monitor, wait_healthy
 from gitops.tasks.outcome import Outcome, combined, side_by_side
@@ -79,7 +79,12 @@ class Rollout:
                     list(self.channels), lambda channel: release.write(channel, content, check=self.check)
                 )
             case _:
+                self.cancelled.pause(step.get("delay_s", 0.0))
                 return Outcome(changed=False, message="")
+
+    def must_stop(self, more: bool) -> bool:
+        """Whether somebody has asked for the end; `more` is whether anything new is still to begin."""
+        return (self.folder / CANCEL).exists() or (more and (self.folder / STOP).exists())
 
     def hosts(self, step: Step) -> Sequence[str]:
         """Where a step acts."""
@@ -178,7 +183,7 @@ def roll_out(rollout: Rollout, steps: Sequence[Step]) -> Outcome:
         rollout.perform,
         merged="switch",
         begins=("start", "run"),
-        stopping=(rollout.folder / STOP).exists,
+        stopping=rollout.must_stop,
         cancelled=rollout.cancelled,
         tell=done,
     )

@@ -43,8 +43,8 @@ class Walk:
         steps: in an order in which each comes after those that it waits for.
         perform: does the work of one step, or of several that have become one; called from threads.
         merged: of steps of this kind that can go at once the last one does the work of all.
-        begins: the kinds of step that are not begun any more when `stopping` says so.
-        stopping: whether to end before the next of those.
+        begins: the kinds of step that begin something new.
+        stopping: asked again and again whether to end now; told whether such a step is left.
         tell: told of each step that is done, one after the other.
     """
 
@@ -55,7 +55,7 @@ class Walk:
         *,
         merged: str,
         begins: Sequence[str],
-        stopping: Callable[[], bool],
+        stopping: Callable[[bool], bool],
         cancelled: Cancelled,
         tell: Callable[[Sequence[Step], Outcome], None],
     ) -> None:
@@ -89,14 +89,15 @@ class Walk:
                 ended, _ = wait(self._running, timeout=LOOK_S, return_when=FIRST_COMPLETED)
                 for future in ended:
                     changed |= self._end(pool, future)
-                if self._failure is None and self._must_stop():
+                if self._failure is None and self._left and self._stopping(self._more):
                     self._fail(TaskError("stopped before the next batch, as asked", "stopped"))
         if self._failure is not None:
             raise self._failure
         return changed
 
-    def _must_stop(self) -> bool:
-        return any(step["do"] in self._begins for step in self._left.values()) and self._stopping()
+    @property
+    def _more(self) -> bool:
+        return any(step["do"] in self._begins for step in self._left.values())
 
     def _begin(self, pool: ThreadPoolExecutor, ready: Iterable[str]) -> None:
         for name in ready:

@@ -17,6 +17,7 @@ from gitops.assets import folder
 from gitops.execute import runner
 from gitops.model.stack import Healthcheck, Ingress, Mount, Publish
 from gitops.render import deployment, playbook
+from gitops.tasks import STOP
 
 pytestmark = pytest.mark.lab
 
@@ -214,7 +215,7 @@ def test_a_request_to_stop_ends_the_rollout_before_its_next_batch(app: Rollouts)
         on_event=lambda event: begun.append(event.kind),
         timeout_s=60,
         env={},
-        stopping=lambda: True,
+        signals=lambda: {STOP},
     )
     assert done.failure is not None
     assert done.failure.kind == "stopped"

@@ -54,6 +54,7 @@ def service_of(name: str, said: Mapping[str, Any]) -> Service:
         mode=said.get("mode", "replicated"),
         replicas=said.get("replicas", 1),
         update=update,
+        rollback=replace(update, parallelism=0, failure_action="pause"),
         ingress=tuple(Ingress(port) for port in said.get("ports", ())),
     )
 

@@ -67,7 +67,7 @@ def test_a_rollback_goes_as_the_update_does_but_at_once() -> None:
     assert service("").rollback == BACK
 
 
-@pytest.mark.parametrize("ratio", ["-0.1", "1.01", "2", "10%", "many", "true", "[1]", ".nan", "'1e-3'"])
+@pytest.mark.parametrize("ratio", ["-0.1", "1.01", "2", "10%", "many", "true", "[1]", ".nan"])
 def test_a_failure_ratio_is_zero_to_one(ratio: str) -> None:
     (problem,) = service_problems(f"deploy: {{update_config: {{max_failure_ratio: {ratio}}}}}")
     path = "services.web.deploy.update_config.max_failure_ratio"
