@@ -193,6 +193,19 @@ class Session:
             message=message,
         )
 
+    def history(self, name: str, limit: int) -> views.View:
+        """`gitops history`."""
+        self.application(name)
+        deployments = self.store.history(name, limit=limit)
+        said = {
+            each.id: [
+                {"replica": event.data["replica"], "host": event.host, "lines": event.data["lines"]}
+                for event in self.store.events(each.id, kind="job")
+            ]
+            for each in deployments
+        }
+        return views.history_view(name, deployments, said)
+
     def logs(self, name: str, service: str, *, follow: bool, tail: int) -> Iterator[Line]:
         """`gitops logs`: lines of all replicas, each with the name of its replica."""
         app = self.application(name)

@@ -128,9 +128,16 @@ def _state(container: Container) -> str:
     return container.state if container.health == "none" else f"{container.state} ({container.health})"
 
 
-def history_view(app: str, deployments: Sequence[Deployment]) -> View:
-    """`gitops history APP`: newest first."""
-    return {"app": app, "deployments": [deployment_view(deployment) for deployment in deployments]}
+def history_view(app: str, deployments: Sequence[Deployment], said: Mapping[str, Sequence[View]]) -> View:
+    """`gitops history APP`: newest first.
+
+    Args:
+        app: the application's name.
+        deployments: their records.
+        said: by the id of a deployment, what its jobs have said.
+    """
+    views = [{**deployment_view(each), "jobs": list(said.get(each.id, ()))} for each in deployments]
+    return {"app": app, "deployments": views}
 
 
 def deployment_view(deployment: Deployment) -> View:

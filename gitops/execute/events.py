@@ -88,7 +88,9 @@ def _step_of(raw: Mapping[str, Any]) -> Event | None:
     mark, host, message = told
     at = str(raw.get("created") or "")
     if mark == story.SAID:
-        replica, lines = story.said(message)
+        if (heard := story.said(message)) is None:
+            return None
+        replica, lines = heard
         text = "\n".join([f"{replica} said:", *(f"  | {line}" for line in lines)])
         return Event(at=at, kind="job", message=text, host=host, data={"replica": replica, "lines": lines})
     kind = "changed" if mark == story.DONE else "ok"

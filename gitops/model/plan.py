@@ -21,7 +21,7 @@ class Start:
     container: str  # name; also the name of its HAProxy server
     ports: tuple[tuple[int, int], ...]  # (container port, allotted host port), sorted
     reason: str  # "image changed: a -> b", "replica missing", "scaled 2 -> 4", "container exited (1)" ...
-    replaces: str = ""  # name of the container that it takes over from, else empty
+    replaces: str = ""  # name of the container that it takes over from, else empty, as for a job
     job: Job | None = None  # what it is, if it is a job
 
 

@@ -1,4 +1,4 @@
-"""Fences: jobs that no automatic rollback crosses, such as a migration that the version before cannot read."""
+"""Fences: jobs that no automatic rollback crosses, such as a migration that the old version cannot read."""
 
 from __future__ import annotations
 

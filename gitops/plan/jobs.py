@@ -1,7 +1,8 @@
 """One-off jobs: which are run, and what becomes of the containers of those that have been.
 
 A container that has finished stays on its host as the mark of that, so that its job is not run
-again. It goes when all that is new has proved itself; until then a way back finds it there.
+again. What has run, well or not, goes when all that is new has proved itself: until then it tells
+of a fence, and a way back finds it there.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from gitops.plan.explain import differences, sentence, spec_reason, state_reason
 
 if TYPE_CHECKING:
     from gitops.plan.rollout import Move
+
+_AT_REST = {"created", "exited", "dead"}
 
 
 def compare_job(
@@ -52,7 +55,7 @@ def compare_job(
         keeps += [best] if best else []
         surplus += [Surplus(c, _objection(service, before, c, hosts)) for c in others]
     surplus += [
-        Surplus(c, f"scaled to {service.replicas}")
+        Surplus(c, f"scaled {max(before.replicas if before else 0, c.slot)} -> {service.replicas}")
         for c in sorted(containers, key=lambda c: (c.slot, c.host, c.name))
         if not 1 <= c.slot <= service.replicas
     ]
@@ -107,14 +110,14 @@ def _end(container: Container) -> str:
 
 
 def leaving(move: Move) -> tuple[tuple[Retire, ...], tuple[Retire, ...]]:
-    """The job containers that go: before anything else what has not finished, and at the end the marks."""
+    """The job containers that go: before anything else what still runs, and at the end what has run."""
     found = [(c, "service removed") for c in move.gone if c.job]
     for diff in move.diffs:
         if diff.service.job:
             found += [(c, need.reason) for need in diff.needs for c in need.outgoing]
             found += [(s.container, s.reason) for s in diff.surplus]
-    before = tuple(move.retire(c, reason) for c, reason in found if not c.finished)
-    return before, tuple(move.retire(c, reason) for c, reason in found if c.finished)
+    before = tuple(move.retire(c, reason) for c, reason in found if c.state not in _AT_REST)
+    return before, tuple(move.retire(c, reason) for c, reason in found if c.state in _AT_REST)
 
 
 def phases(move: Move, diff: ServiceDiff, batch: int) -> list[Phase]:

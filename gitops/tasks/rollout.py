@@ -48,6 +48,7 @@ class Rollout:
 
     def __post_init__(self) -> None:
         self._room = {host: threading.Semaphore(STARTS_A_HOST) for host in self.channels}
+        self._at_work: set[str] = set()  # containers of jobs
         self._making = {host: threading.Lock() for host in self.channels}
 
     def perform(self, steps: Sequence[Step]) -> Outcome:
@@ -83,8 +84,12 @@ class Rollout:
                 return Outcome(changed=False, message="")
 
     def must_stop(self, more: bool) -> bool:
-        """Whether somebody has asked for the end; `more` is whether anything new is still to begin."""
-        return (self.folder / CANCEL).exists() or (more and (self.folder / STOP).exists())
+        """Whether somebody has asked for the end; `more` is whether anything new is still to begin.
+
+        A job is seen to its end first: half a migration is nothing to leave to a newer commit.
+        """
+        stop = more and not self._at_work and (self.folder / STOP).exists()
+        return stop or (self.folder / CANCEL).exists()
 
     def hosts(self, step: Step) -> Sequence[str]:
         """Where a step acts."""
@@ -149,7 +154,11 @@ class Rollout:
             if lines:
                 self.tell(SAID, channel.name, saying(f"{service['service']}.{step['slot']}", lines))
 
-        return job.see_through(engine, service, step, hear, pause=self.cancelled.pause)
+        self._at_work.add(step["name"])
+        try:
+            return job.see_through(engine, service, step, hear, pause=self.cancelled.pause)
+        finally:
+            self._at_work.discard(step["name"])
 
     def _watch(self, channel: Channel, step: Step) -> Outcome:
         if self.check:

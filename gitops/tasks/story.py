@@ -21,10 +21,13 @@ def saying(replica: str, lines: Sequence[str]) -> str:
     return f"{replica} {json.dumps(list(lines), separators=(',', ':'))}"
 
 
-def said(message: str) -> tuple[str, list[str]]:
-    """Replica and lines of such a message."""
+def said(message: str) -> tuple[str, list[str]] | None:
+    """Replica and lines of such a message, or None where it is none."""
     replica, _, lines = message.partition(" ")
-    return replica, list(json.loads(lines))
+    try:
+        return replica, [str(line) for line in json.loads(lines)]
+    except ValueError:
+        return None
 
 
 def read(text: str) -> tuple[str, str, str] | None:

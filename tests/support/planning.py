@@ -13,7 +13,17 @@ from typing import Any
 from gitops.model.fleet import CONTAINER_HOSTS, LOAD_BALANCERS, Fleet, Host
 from gitops.model.observed import Container, Observed, ObservedHost, ProxyServer
 from gitops.model.plan import Backend, Phase, Plan, StartPhase
-from gitops.model.stack import ContainerSpec, Healthcheck, Ingress, Mount, Service, Stack, UpdateConfig
+from gitops.model.stack import (
+    ContainerSpec,
+    Healthcheck,
+    Ingress,
+    Job,
+    Mount,
+    RestartPolicy,
+    Service,
+    Stack,
+    UpdateConfig,
+)
 from gitops.plan import make_plan
 from gitops.plan.edge import backend_name
 
@@ -35,7 +45,7 @@ def small_fleet(count: int = 3) -> Fleet:
 
 
 def service_of(name: str, said: Mapping[str, Any]) -> Service:
-    """A service from a few words: image, ports, env, replicas, order, parallelism ..."""
+    """A service from a few words: image, ports, env, replicas, order, parallelism, job (when), fence ..."""
     spec = ContainerSpec(
         image=said.get("image", f"{name}:1"),
         command=tuple(said["command"]) if "command" in said else None,
@@ -46,6 +56,7 @@ def service_of(name: str, said: Mapping[str, Any]) -> Service:
         stop_grace_period_s=float(said.get("grace", 10.0)),
         target_ports=tuple(sorted(said.get("ports", ()))),
         host_ports=tuple((port, port, "tcp") for port in said.get("host_ports", ())),
+        restart=RestartPolicy("no") if "job" in said else RestartPolicy(),
     )
     update = UpdateConfig(parallelism=said.get("parallelism", 1), order=said.get("order", "start-first"))
     return Service(
@@ -56,6 +67,7 @@ def service_of(name: str, said: Mapping[str, Any]) -> Service:
         update=update,
         rollback=replace(update, parallelism=0, failure_action="pause"),
         ingress=tuple(Ingress(port) for port in said.get("ports", ())),
+        job=Job(said["job"], fence=said.get("fence", False)) if "job" in said else None,
     )
 
 
@@ -79,10 +91,18 @@ def fragment(stack: Stack, previous: Stack | None, backends: tuple[Backend, ...]
 
 
 def plan_of(
-    stack: Stack, fleet: Fleet, observed: Observed, previous: Stack | None = None, *, rollback: bool = False
+    stack: Stack,
+    fleet: Fleet,
+    observed: Observed,
+    previous: Stack | None = None,
+    *,
+    rollback: bool = False,
+    jobs: bool = True,
 ) -> Plan:
     """The plan, with a fragment to compare."""
-    return make_plan(stack, fleet, observed, previous=previous, rollback=rollback, fragment=fragment)
+    return make_plan(
+        stack, fleet, observed, previous=previous, rollback=rollback, jobs=jobs, fragment=fragment
+    )
 
 
 def deployed(stack: Stack, fleet: Fleet) -> Observed:
@@ -138,7 +158,10 @@ def _started(plan: Plan, phase: StartPhase, observed: Observed) -> Observed:
             spec=spec.digest,
             commit=plan.commit,
             image=spec.image,
-            state="running",
+            state="exited" if service.job else "running",
+            exit_code=0 if service.job else None,
+            timeout_s=service.job.timeout_s if service.job else None,
+            fence=bool(service.job and service.job.fence),
             health="healthy" if spec.healthcheck else "none",
             ports=tuple(
                 sorted([*start.ports, *((port, host_port) for host_port, port, _ in spec.host_ports)])
@@ -161,7 +184,8 @@ def with_container(observed: Observed, new: Container, *, adopt: bool = False) -
             assert (there.spec, there.slot, there.running) == (new.spec, new.slot, True)
             assert set(new.ports) <= set(there.ports)
             others = tuple(c for c in host.containers if c is not there)
-            hosts.append(replace(host, containers=(*others, replace(there, health=new.health))))
+            now = replace(there, health=new.health, state=new.state, exit_code=new.exit_code)
+            hosts.append(replace(host, containers=(*others, now)))
             continue
         ports = [port for _, port in new.ports]
         assert len(set(ports)) == len(ports)

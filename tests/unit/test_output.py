@@ -30,7 +30,7 @@ def status(**changes: Any) -> dict[str, Any]:
         "id": "1f",
         "state": "running (healthy)",
     }
-    service = {"name": "web", "image": "reg/web:1", "desired": 2, "running": 1, "healthy": 1}
+    service = {"name": "web", "image": "reg/web:1", "desired": 2, "running": 1, "healthy": 1, "job": None}
     return {
         "app": "shop",
         "sync": "synced",
