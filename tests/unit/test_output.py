@@ -83,6 +83,19 @@ def test_status_shows_the_whole_commit_and_every_replica() -> None:
     assert "web      2        1        1        reg/web:1" in text
 
 
+def test_status_counts_the_runs_of_a_job() -> None:
+    job = {
+        "name": "migrate",
+        "image": "reg/web:1",
+        "desired": 0,
+        "running": 0,
+        "healthy": 0,
+        "job": "pre-deploy",
+    }
+    text = status_text(status(services=[{**job, "finished": 2, "replicas": []}]))
+    assert "migrate  job      0        2 finished  reg/web:1" in text
+
+
 def test_status_tells_what_is_held_back_and_why() -> None:
     text = status_text(status(target_commit=B, quarantined=[B], message="web on h1 exited", commit=""))
     assert f"target       {B}" in text
