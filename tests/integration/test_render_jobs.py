@@ -113,7 +113,7 @@ def test_a_failure_or_a_job_that_takes_too_long_ends_it_before_anything_is_touch
 def test_a_job_that_cannot_be_started_says_so(app: Rollouts) -> None:
     image = app.image("1")
     broken = job(image, "")
-    broken = replace(broken, container=replace(broken.container, command=("/no/such/program",)))
+    broken = replace(broken, container=replace(broken.container, init=False, command=("/no/such/program",)))
     done = stock(app.rendered(app.plan(with_jobs(app.stack(image), broken)), "broken"))
     assert done.returncode == 2
     assert "migrate.1 cannot be started" in done.stdout
