@@ -237,11 +237,9 @@ def history(
 ) -> None:
     """Deployments with outcome, reason and durations, newest first."""
     from gitops.output import history_text
-    from gitops.views import history_view
 
     with _session(context, config) as session:
-        session.application(app)
-        view = history_view(app, session.store.history(app, limit=limit))
+        view = session.history(app, limit)
     print_result(view, output, history_text)
 
 

@@ -24,7 +24,9 @@ from gitops.store.records import Store
 
 log = logging.getLogger(__name__)
 
-LOGGED = frozenset({"state", "play", "changed", "failed", "unreachable", "absent", "tolerated", "revert"})
+LOGGED = frozenset(
+    {"state", "play", "changed", "failed", "unreachable", "job", "absent", "tolerated", "revert", "fence"}
+)
 """Kinds of events."""
 
 

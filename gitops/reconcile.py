@@ -19,6 +19,7 @@ from gitops.model.deployment import Deployment, Outcome
 from gitops.model.observed import ObservedHost
 from gitops.model.plan import Plan, Retire, Start
 from gitops.observe.hosts import observe
+from gitops.plan.fence import crossed
 from gitops.plan.guard import removal_guard
 from gitops.rollout import Interrupted, go_back, plan_for, roll_out, together
 from gitops.store.records import this_process
@@ -81,13 +82,11 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         PermanentError: nothing was changed: a setting is wrong, such as a repo that does not exist.
     """
     recover(app, report)
-    commit = request.commit or app.fetch()
     good = app.store.good(app.name)
-    quarantined = app.store.quarantined(app.name)
-    if commit in quarantined:
-        if request.commit or not good or left_half_way(app, commit):
-            return Result("held", commit, f"{commit[:12]} is quarantined: {quarantined[commit]}")
-        commit = good
+    commit, held = _choose(app, request, good)
+    if held:
+        return Result("held", commit, held)
+    jobs = request.trigger != "rollback"  # an older migration must not meet the newer one's database
     if commit != good:
         app.standby.warm()  # a rollout is likely: its playbook's program is loaded meanwhile
 
@@ -101,7 +100,7 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         observed = observe(channels, fleet)
         desired = app.resolved(desired, channels, observed)
         previous = desired if commit == good else previous
-        plan = plan_for(desired, previous, observed, tolerate=app.settings.tolerate_unreachable)
+        plan = plan_for(desired, previous, observed, jobs=jobs, tolerate=app.settings.tolerate_unreachable)
     except ImageError as problem:
         return _no_image(app, desired, previous, channels, observed.away, request, report, problem)
     except PermanentError as problem:
@@ -113,11 +112,29 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
 
     locked = app.connections.locked(app.name, _reached(channels, observed.away))
     with locked, _recorded(app, commit, good, request, report) as journal:
-        deployment = roll_out(app, desired, previous, channels, journal, request.interrupted, observed.away)
+        if not jobs and (between := crossed(desired.stack, observed, app.name)):
+            journal.tell("fence", f"crosses a fence, as asked: what {between} has done is not undone")
+        deployment = roll_out(
+            app, desired, previous, channels, journal, request.interrupted, observed.away, jobs=jobs
+        )
         if deployment.outcome == "succeeded":
             app.clone.keep(commit, f"good/{commit}")
             prune(app.name, app.store, channels.values(), app.settings.image_retention)
         return Result(deployment.outcome, commit, deployment.reason, deployment)
+
+
+def _choose(app: Application, request: Request, good: str | None) -> tuple[str, str]:
+    """The commit to be on, and why nothing may be done for it, or empty.
+
+    A quarantined one leaves the last good one in force, unless a person asked for it.
+    """
+    commit = request.commit or app.fetch()
+    why = app.store.quarantined(app.name).get(commit)
+    if why is None:
+        return commit, ""
+    if request.commit or not good or left_half_way(app, commit):
+        return commit, f"{commit[:12]} is quarantined: {why}"
+    return good, ""
 
 
 def _reached(channels: Mapping[str, Channel], away: Collection[ObservedHost]) -> dict[str, Channel]:

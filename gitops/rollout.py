@@ -22,7 +22,7 @@ from gitops.model.observed import Observed, ObservedHost
 from gitops.model.plan import Plan, Spared
 from gitops.model.tolerance import ANY, NONE, Tolerance
 from gitops.observe.hosts import observe
-from gitops.plan import make_plan
+from gitops.plan import fence, make_plan
 from gitops.plan.spare import spare
 from gitops.render import deployment as render
 from gitops.render.haproxy import fragment
@@ -84,6 +84,7 @@ def plan_for(
     observed: Observed,
     *,
     rollback: bool = False,
+    jobs: bool = True,
     tolerate: Tolerance = NONE,
     spared: tuple[Spared, ...] = (),
 ) -> Plan:
@@ -98,6 +99,7 @@ def plan_for(
         observed,
         previous=previous.stack if previous else None,
         rollback=rollback,
+        jobs=jobs,
         fragment=fragment,
         tolerate=tolerate.of(desired.fleet),
         spared=spared,
@@ -120,11 +122,14 @@ def roll_out(
     journal: Journal,
     interrupted: Interrupted,
     away: tuple[ObservedHost, ...] = (),
+    *,
+    jobs: bool = True,
 ) -> Deployment:
     """Moves the application to the commit, or back to the last good one if that fails.
 
     The caller holds the hosts' locks, but for those that are `away`: these take no part.
-    The plan is made here, from what the hosts say under the lock.
+    The plan is made here, from what the hosts say under the lock; without `jobs` none of the
+    commit is run.
 
     One whose lock another controller took over ends there: it touches nothing more, and
     the commit, which is not at fault, is not quarantined.
@@ -138,7 +143,7 @@ def roll_out(
     fleet = together(desired, previous)
     before = observe(channels, fleet, away)
     try:
-        plan, after = _go_forward(app, desired, previous, channels, journal, signals, away)
+        plan, after = _go_forward(app, desired, previous, channels, journal, signals, away, jobs=jobs)
         journal.changes(before, after)
     except StoppedError as stop:
         journal.changes(before, observe(channels, fleet, away))
@@ -168,6 +173,8 @@ def _go_forward(
     journal: Journal,
     signals: Signals,
     away: tuple[ObservedHost, ...],
+    *,
+    jobs: bool,
 ) -> tuple[Plan, Observed]:
     """Plans, runs and verifies; anew without a host that is lost meanwhile, as far as that is tolerated.
 
@@ -185,7 +192,7 @@ def _go_forward(
             plan = app.connections.allotments.plan(
                 app.name,
                 partial(observe, channels, together(desired, previous), away),
-                partial(plan_for, desired, previous, tolerate=tolerate, spared=spared),
+                partial(plan_for, desired, previous, jobs=jobs, tolerate=tolerate, spared=spared),
             )
         first = first or plan
         try:
@@ -261,11 +268,18 @@ def go_back(
     """
     if app.settings.on_failure == "halt" and outcome == "rolled-back":
         return journal.move("failed", f"{reason}\nleft as it is: on_failure is halt")
+    back = good or Desired(failed.stack.emptied(), failed.fleet)
+    observed = observe(channels, together(back, failed), away)
+    if between := _fence(failed, good, observed, journal):
+        hand = f"gitops rollback {app.name} goes back by hand, " if good else ""
+        return journal.move(
+            "failed",
+            f"{reason}\nleft as it is: {between} is a fence, which no automatic rollback crosses "
+            f"({hand}gitops retry {app.name} goes on)",
+        )
     if not journal.rolling_back:  # a controller that died may have begun it
         journal.move("rolling-back", reason)
-    back = good or Desired(failed.stack.emptied(), failed.fleet)
-    fleet = together(back, failed)
-    lost = observe(channels, fleet, away).away
+    lost = observed.away
     reason = "\n".join([reason, *(f"{host.name} is left out of the way back: {host.error}" for host in lost)])
     try:
         plan = _go_back(app, back, failed, channels, journal, lost)
@@ -275,6 +289,16 @@ def go_back(
     except GitopsError as failure:
         return journal.move("failed", f"{reason}\nthe rollback failed too: {failure}")
     return journal.move(outcome, reason)
+
+
+def _fence(failed: Desired, good: Desired | None, observed: Observed, journal: Journal) -> str:
+    """What stands between the commit that failed and the last good one, or empty."""
+    if good is not None and good.stack.commit == failed.stack.commit:
+        return ""  # what was good is mended, and nothing crossed
+    stack = good.stack if good else None
+    seen = fence.crossed(stack, observed, failed.stack.app)
+    begun = journal.deployment.state not in {"pending", "planning"}
+    return seen or (fence.hidden(failed.stack, stack, failed.fleet, observed) if begun else "")
 
 
 def _go_back(

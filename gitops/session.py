@@ -132,7 +132,9 @@ class Session:
         app = self.application(name)
         newest = app.fetch()
         goods = self.store.goods(name)
-        present = goods[0] if goods else ""
+        last = next(iter(self.store.history(name, limit=1)), None)
+        half_way = last is not None and left_half_way(app, last.commit)
+        present = last.commit if last and half_way else next(iter(goods), "")
         if revision:
             target = app.clone.resolve(revision)
         else:
@@ -196,6 +198,19 @@ class Session:
             paused=self.store.paused(name),
             message=message,
         )
+
+    def history(self, name: str, limit: int) -> views.View:
+        """`gitops history`."""
+        self.application(name)
+        deployments = self.store.history(name, limit=limit)
+        said = {
+            each.id: [
+                {"replica": event.data["replica"], "host": event.host, "lines": event.data["lines"]}
+                for event in self.store.events(each.id, kind="job")
+            ]
+            for each in deployments
+        }
+        return views.history_view(name, deployments, said)
 
     def logs(self, name: str, service: str, *, follow: bool, tail: int) -> Iterator[Line]:
         """`gitops logs`: lines of all replicas, each with the name of its replica."""

@@ -62,17 +62,20 @@ def difference(plan: Plan, observed: Observed) -> Problem | None:
             return Problem(f"does not answer: {host.error}", Where(host=host.name), passing=True)
     for container in observed.containers(plan.app):
         where = Where(host=container.host, container=container.name)
+        if container.finished:
+            continue
         if container.state == "exited":
             return Problem(
                 f"{container.service}.{container.slot} exited with code {container.exit_code}", where
             )
-        if container.health == "unhealthy":
+        if container.health == "unhealthy" and not container.job:
             return Problem(f"{container.service}.{container.slot} is unhealthy", where)
     again = make_plan(
         plan.stack,
         plan.whole_fleet,
         observed,
         previous=plan.previous,
+        jobs=False,
         tolerate=len(plan.absent),
         spared=plan.spared,
     )

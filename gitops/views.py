@@ -88,13 +88,17 @@ def _service_names(plan: Plan | None, containers: Sequence[Container]) -> list[s
 def _service_view(
     plan: Plan | None, name: str, containers: Sequence[Container], *, progressing: bool
 ) -> View:
-    """One service. An engine says `starting` until its first own check, long after ours has passed."""
+    """One service. An engine says `starting` until its first own check, long after ours has passed.
+
+    Of a job none is desired to run; what counts is how many of its runs have finished.
+    """
     fine = {"none", "healthy"} if progressing else {"none", "healthy", "starting"}
     service = plan.stack.service(name) if plan else None
     own = [c for c in containers if c.service == name]
     desired = 0
     if plan and service:
         desired = len(plan.whole_fleet.container_hosts) if service.mode == "global" else service.replicas
+        desired = 0 if service.job else desired
     image, _, digest = (service.container.image if service else (own[0].image if own else "")).partition("@")
     return {
         "name": name,
@@ -103,13 +107,15 @@ def _service_view(
         "desired": desired,
         "running": sum(c.running for c in own),
         "healthy": sum(c.running and c.health in fine for c in own),
+        "job": service.job.when if service and service.job else None,
+        "finished": sum(c.finished for c in own),
         "replicas": [
             {
                 "slot": c.slot,
                 "host": c.host,
                 "container": c.name,
                 "id": c.id,
-                "state": c.state if c.health == "none" else f"{c.state} ({c.health})",
+                "state": _state(c),
                 "port": c.ports[0][1] if c.ports else None,
                 "commit": c.commit,
             }
@@ -118,9 +124,22 @@ def _service_view(
     }
 
 
-def history_view(app: str, deployments: Sequence[Deployment]) -> View:
-    """`gitops history APP`: newest first."""
-    return {"app": app, "deployments": [deployment_view(deployment) for deployment in deployments]}
+def _state(container: Container) -> str:
+    if container.job:
+        return "finished" if container.finished else container.state
+    return container.state if container.health == "none" else f"{container.state} ({container.health})"
+
+
+def history_view(app: str, deployments: Sequence[Deployment], said: Mapping[str, Sequence[View]]) -> View:
+    """`gitops history APP`: newest first.
+
+    Args:
+        app: the application's name.
+        deployments: their records.
+        said: by the id of a deployment, what its jobs have said.
+    """
+    views = [{**deployment_view(each), "jobs": list(said.get(each.id, ()))} for each in deployments]
+    return {"app": app, "deployments": views}
 
 
 def deployment_view(deployment: Deployment) -> View:

@@ -15,7 +15,7 @@ class Event:
     """One thing that happened in a deployment."""
 
     at: str  # ISO 8601, UTC
-    kind: str  # play, started, ok, changed, failed, unreachable; of our own: state, absent, revert
+    kind: str  # play, started, ok, changed, failed, unreachable, job; of our own: state, absent, fence ...
     message: str = ""  # one line for people; more for a failure
     host: str = ""
     task: str = ""
@@ -89,8 +89,15 @@ def _step_of(raw: Mapping[str, Any]) -> Event | None:
     if told is None:
         return None
     mark, host, message = told
+    at = str(raw.get("created") or "")
+    if mark == story.SAID:
+        if (heard := story.said(message)) is None:
+            return None
+        replica, lines = heard
+        text = "\n".join([f"{replica} said:", *(f"  | {line}" for line in lines)])
+        return Event(at=at, kind="job", message=text, host=host, data={"replica": replica, "lines": lines})
     kind = "changed" if mark == story.DONE else "ok"
-    return Event(at=str(raw.get("created") or ""), kind=kind, message=message, host=host)
+    return Event(at=at, kind=kind, message=message, host=host)
 
 
 def failure_of(event: Event) -> Failure | None:

@@ -13,6 +13,8 @@ LABEL_SERVICE = "gitops.service"
 LABEL_SLOT = "gitops.slot"
 LABEL_SPEC = "gitops.spec"
 LABEL_COMMIT = "gitops.commit"
+LABEL_TIMEOUT = "gitops.timeout"  # of jobs alone: seconds that it may run
+LABEL_FENCE = "gitops.fence"  # of jobs alone: no automatic rollback crosses it
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,9 @@ class Container:
     exit_code: int | None = None
     restarts: int | None = None  # None where the pass did not ask
     ports: tuple[tuple[int, int], ...] = ()  # (container port, host port), sorted
+    timeout_s: float | None = None  # of a job: how long it may run
+    ran_s: float = 0.0  # of a job that has ended
+    fence: bool = False  # a job that no automatic rollback may cross
 
     @property
     def running(self) -> bool:
@@ -43,6 +48,21 @@ class Container:
     def well(self) -> bool:
         """Running and not known to be unhealthy."""
         return self.running and self.health != "unhealthy"
+
+    @property
+    def job(self) -> bool:
+        """Whether it was made to run to its end."""
+        return self.timeout_s is not None
+
+    @property
+    def overdue(self) -> bool:
+        """Whether it is a job that ran longer than it may: told to stop, a program may well exit with 0."""
+        return self.timeout_s is not None and self.ran_s > self.timeout_s
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is a job that has run to its end: it stays where it is, as the mark of that."""
+        return self.job and self.state == "exited" and self.exit_code == 0 and not self.overdue
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gitops.model.fleet import Fleet, Host
-from gitops.model.stack import Judge, Stack
+from gitops.model.stack import Job, Judge, Stack, When
 
-Action = Literal["pull", "start", "keep", "switch", "judge", "drain", "stop", "remove"]
+Action = Literal["pull", "run", "start", "keep", "switch", "judge", "drain", "stop", "remove"]
 
 
 @dataclass(frozen=True)
 class Start:
-    """One container to create, start and wait for."""
+    """One container to create, start and wait for: until it is healthy, or a job until its end."""
 
     service: str
     slot: int
@@ -21,7 +21,8 @@ class Start:
     container: str  # name; also the name of its HAProxy server
     ports: tuple[tuple[int, int], ...]  # (container port, allotted host port), sorted
     reason: str  # "image changed: a -> b", "replica missing", "scaled 2 -> 4", "container exited (1)" ...
-    replaces: str = ""  # name of the container that it takes over from, else empty
+    replaces: str = ""  # name of the container that it takes over from, else empty, as for a job
+    job: Job | None = None  # what it is, if it is a job
 
 
 @dataclass(frozen=True)
@@ -100,12 +101,17 @@ class Trial:
 
 @dataclass(frozen=True)
 class StartPhase:
-    """Part of a batch: start containers side by side, wait until each is healthy, then switch them in."""
+    """Part of a batch: start containers side by side, wait until each is healthy, then switch them in.
+
+    Jobs are run to their ends instead. Everything waits for what is pre-deploy; what is
+    post-deploy waits until all that serves has been switched in and stood its monitor window.
+    """
 
     batch: int  # from 1
     starts: tuple[Start, ...]
     backends: tuple[Backend, ...] | None  # what the edge serves afterwards; None leaves it alone
     share: Share | None = None  # of the new containers from then on; None where all are alike
+    when: When = "in-order"
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,7 @@ class ShiftPhase:
     share: Share
     backends: tuple[Backend, ...] | None  # what the edge serves from then on; None leaves it alone
     trial: Trial | None = None  # must end well before anything else is done
+    when: When = "in-order"
 
 
 @dataclass(frozen=True)
@@ -126,6 +133,7 @@ class RetirePhase:
     batch: int  # from 1
     retires: tuple[Retire, ...]
     backends: tuple[Backend, ...] | None  # what the edge serves while they drain; None leaves it alone
+    when: When = "in-order"
 
 
 Phase = StartPhase | ShiftPhase | RetirePhase

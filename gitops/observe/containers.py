@@ -9,12 +9,15 @@ from typing import Any, cast, get_args
 
 from gitops.channel import Engine
 from gitops.channel.failures import NotFoundError
+from gitops.channel.times import lasted_s
 from gitops.model.observed import (
     LABEL_APP,
     LABEL_COMMIT,
+    LABEL_FENCE,
     LABEL_SERVICE,
     LABEL_SLOT,
     LABEL_SPEC,
+    LABEL_TIMEOUT,
     Container,
     ContainerState,
     Health,
@@ -66,7 +69,16 @@ def parse(entry: Json, host: str) -> Container | None:
         health=cast("Health", health.group(1)) if health else "none",
         exit_code=int(exited.group(1)) if exited else None,
         ports=_ports(entry.get("Ports") or []),
+        timeout_s=_number(labels.get(LABEL_TIMEOUT, "")),
+        fence=labels.get(LABEL_FENCE) == "true",
     )
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _completed(engine: Engine, container: Container) -> Container:
@@ -103,6 +115,7 @@ def _inspected(container: Container, details: Json) -> Container:
         exit_code=int(state.get("ExitCode", 0)) if ended else container.exit_code,
         restarts=int(details.get("RestartCount", 0)),
         ports=tuple(sorted(ports)),
+        ran_s=lasted_s(state) if container.job and ended else 0.0,
     )
 
 

@@ -87,6 +87,8 @@ class Progress:
                 self.say(event.message if whole or not reason else event.message.partition("\n")[0])
             case "play":
                 self._line(f"  {event.message}", "gitops.head")
+            case "job":
+                self._line(f"    {event.host}: {_indented(event.message, 4)}", "gitops.quiet")
             case "started":
                 self._tell_hosts()
                 self._now = event.task

@@ -44,7 +44,16 @@ def status_text(view: View) -> str:
         facts.append(f"  message      {_indented(view['message'], 15)}")
     services = columns(
         ("SERVICE", "DESIRED", "RUNNING", "HEALTHY", "IMAGE"),
-        ((s["name"], s["desired"], s["running"], s["healthy"], _image(s)) for s in view["services"]),
+        (
+            (
+                s["name"],
+                "job" if s["job"] else s["desired"],
+                s["running"],
+                f"{s['finished']} finished" if s["job"] else s["healthy"],
+                _image(s),
+            )
+            for s in view["services"]
+        ),
     )
     replicas = columns(
         ("REPLICA", "HOST", "STATE", "PORT", "COMMIT", "CONTAINER"),

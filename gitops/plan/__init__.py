@@ -9,11 +9,12 @@ from gitops.errors import PermanentError
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Container, Observed
 from gitops.model.plan import Absent, Backend, Keep, Phase, Plan, Pull, RetirePhase, Spared, Start
-from gitops.model.stack import Stack
+from gitops.model.stack import Service, Stack
 from gitops.plan import edge
 from gitops.plan.absent import Held, absent_hosts, held
 from gitops.plan.diff import ServiceDiff, compare
 from gitops.plan.guard import ConfirmationRequiredError, removal_guard
+from gitops.plan.jobs import compare_job
 from gitops.plan.rollout import Move, order, with_edge
 from gitops.plan.schedule import claimed, schedule
 from gitops.plan.steps import steps
@@ -31,6 +32,7 @@ def make_plan(
     *,
     previous: Stack | None,
     rollback: bool = False,
+    jobs: bool = True,
     fragment: FragmentOf | None = None,
     tolerate: int = 0,
     spared: tuple[Spared, ...] = (),
@@ -42,8 +44,9 @@ def make_plan(
         fleet: the hosts; one in no group is emptied.
         observed: what the hosts reported; the order of hosts does not matter.
         previous: the state that runs now as far as it is known, for reasons and for
-            services that are removed; or None.
-        rollback: whether this goes back, by the services' `rollback_config`.
+            services that are removed; or None. What it says has been run counts as run.
+        rollback: whether this goes back, by the services' `rollback_config`, and without any job.
+        jobs: whether jobs that have not been run are; else nothing but services is brought about.
         fragment: renders the final haproxy.cfg fragment, to be compared with what the
             load balancers have; without it that never differs.
         tolerate: how many hosts may be absent: the plan goes on without them, and what
@@ -60,7 +63,8 @@ def make_plan(
     containers = [c for c in observed.containers(stack.app) if fleet.host(c.host)]
     seen = edge.look(stack.app, fleet, observed)
     away = held(stack, previous, absent, observed, seen, rollback=rollback)
-    diffs = _diffs(stack, previous, everyone, containers, seen, absent, away, spared)
+    run = jobs and not rollback
+    diffs = _diffs(stack, previous, everyone, containers, seen, absent, away, spared, jobs=run)
     gone = tuple(c for c in containers if stack.service(c.service) is None)
     starts = schedule(stack, diffs, gone, fleet, observed, complete=not absent)
     move = Move(stack, previous, diffs, gone, starts, rollback, seen.anywhere, seen.weights)
@@ -114,15 +118,22 @@ def _diffs(
     absent: Iterable[Absent],
     away: Held,
     spared: Iterable[Spared],
+    *,
+    jobs: bool,
 ) -> tuple[ServiceDiff, ...]:
     gone = frozenset(each.host.name for each in absent)
     hosts = [host.name for host in fleet.container_hosts]
     claims = {port: service.name for service in stack.services for port in claimed(service)}
-    return tuple(
-        compare(
+
+    def diff(service: Service) -> ServiceDiff:
+        before = previous.service(service.name) if previous else None
+        own = [c for c in containers if c.service == service.name]
+        if service.job:
+            return compare_job(service, before, own, hosts, run=jobs)
+        return compare(
             service,
-            previous.service(service.name) if previous else None,
-            [c for c in containers if c.service == service.name],
+            before,
+            own,
             hosts,
             claims=claims,
             settled=partial(edge.settled, seen=seen, served=service.served),
@@ -130,8 +141,8 @@ def _diffs(
             held=away.slots(service.name),
             spared=[each.slot for each in spared if each.service == service.name],
         )
-        for service in stack.services
-    )
+
+    return tuple(diff(service) for service in stack.services)
 
 
 def _touched(fleet: Fleet, phases: Iterable[Phase]) -> Fleet:

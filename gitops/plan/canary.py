@@ -51,7 +51,7 @@ def _old(diff: ServiceDiff) -> tuple[Container, ...]:
     return tuple(c for c in diff.outgoing if c.well and c.spec != diff.service.container.digest)
 
 
-def phases(move: Move, diff: ServiceDiff, batch: int, early: Collection[str]) -> list[Phase]:
+def phases(move: Move, diff: ServiceDiff, early: Collection[str], batch: int) -> list[Phase]:
     """The phases of one service: a share for the new version, judged, a greater one, then the old one goes.
 
     The old version stays whole until the last trial has ended well, so the way back is
@@ -156,4 +156,5 @@ def way_back(move: Move, diff: ServiceDiff) -> tuple[ShiftPhase | None, dict[str
 
 
 def _all_to(service: Service, containers: Iterable[Container]) -> ShiftPhase:
-    return ShiftPhase(1, service.name, Share(_ALL, tuple(sorted(c.name for c in containers))), None)
+    share = Share(_ALL, tuple(sorted(c.name for c in containers)))
+    return ShiftPhase(1, service.name, share, None, when="pre-deploy")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Container
 from gitops.model.plan import Backend, Phase, Retire, RetirePhase, Share, ShiftPhase, Start, StartPhase
-from gitops.model.stack import Service, Stack, UpdateConfig
-from gitops.plan import canary, edge
+from gitops.model.stack import Service, Stack, UpdateConfig, When
+from gitops.plan import canary, edge, jobs
 from gitops.plan.diff import Need, ServiceDiff
 from gitops.plan.edge import Line
 from gitops.plan.schedule import claimed
@@ -72,22 +73,38 @@ def stop_first_reason(service: Service, policy: UpdateConfig) -> str:
 
 def order(move: Move) -> tuple[Phase, ...]:
     """The phases of a plan, without what the edge serves in each."""
-    back = [canary.way_back(move, diff) for diff in move.diffs]
-    early = {name: retire for _, gone in back for name, retire in gone.items()} | _early(move)
-    phases: list[Phase] = [shift for shift, _ in back if shift]
-    batch = 2 if phases else 1
-    if early:
-        phases.append(RetirePhase(batch, tuple(early.values()), None))
-        batch += 1
-    for diff in move.diffs:
-        ways = canary.phases if canary.on_trial(move, diff) else _service
-        own = _merged(ways(move, diff, batch, frozenset(early)))
-        phases += own
-        batch = max([batch, *(phase.batch + 1 for phase in own)])
-    last = [move.retire(c, "service removed") for c in move.gone if c.name not in early]
-    if last:
-        phases.append(RetirePhase(batch, tuple(last), None))
+    phases: list[Phase] = []
+    for part in _parts(move):
+        phases += _merged(part(max((phase.batch + 1 for phase in phases), default=1)))
     return tuple(phases)
+
+
+def _parts(move: Move) -> Iterator[Callable[[int], list[Phase]]]:
+    """What follows each other, each as the phases from a batch's number on."""
+    back = [canary.way_back(move, diff) for diff in move.diffs]
+    before, after = jobs.leaving(move)
+    early = {name: retire for _, gone in back for name, retire in gone.items()} | _early(move)
+    removed = [move.retire(c, "service removed") for c in move.gone if not c.job and c.name not in early]
+    yield lambda _: [shift for shift, _ in back if shift]
+    yield lambda batch: [RetirePhase(batch, before, None, "pre-deploy")]
+    yield from _services(move, early, "pre-deploy")
+    yield lambda batch: [RetirePhase(batch, tuple(early.values()), None)]
+    yield from _services(move, early, "in-order")
+    yield lambda batch: [RetirePhase(batch, tuple(removed), None)]
+    yield from _services(move, early, "post-deploy")
+    yield lambda batch: [RetirePhase(batch, after, None, "post-deploy")]
+
+
+def _services(move: Move, early: Collection[str], when: When) -> Iterator[Callable[[int], list[Phase]]]:
+    """Services, and jobs at their place among them; or the jobs before or after all services."""
+    for diff in move.diffs:
+        job = diff.service.job
+        if (job.when if job else "in-order") == when:
+            if job:
+                yield partial(jobs.phases, move, diff)
+            else:
+                ways = canary.phases if canary.on_trial(move, diff) else _service
+                yield partial(ways, move, diff, frozenset(early))
 
 
 def _early(move: Move) -> dict[str, Retire]:
@@ -111,7 +128,7 @@ def _early(move: Move) -> dict[str, Retire]:
     return dict(sorted(found.items()))
 
 
-def _service(move: Move, diff: ServiceDiff, batch: int, early: frozenset[str]) -> list[Phase]:
+def _service(move: Move, diff: ServiceDiff, early: frozenset[str], batch: int) -> list[Phase]:
     """The phases of one service: its batches, each with what must go before and what may go after."""
     policy = diff.service.policy(rollback=move.rollback)
     forced = stop_first_reason(diff.service, policy)

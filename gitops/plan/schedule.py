@@ -117,7 +117,8 @@ def _rooms(
         state = observed.host(host.name)
         containers = state.containers if state else ()
         used = set(state.ports_used if state else ()) | {port for c in containers for _, port in c.ports}
-        staying = [c for c in containers if c.id not in leaving]
+        # What has ended, such as a job, takes no room.
+        staying = [c for c in containers if c.id not in leaving and c.state not in {"exited", "dead"}]
         freed = {port for c in containers if c.id in leaving for _, port in c.ports}
         ours = [c for c in staying if c.app == stack.app and c.id not in adopted]
         room = _Room(host.name, len(ours), len(staying), used | claims, used - freed)
@@ -189,11 +190,13 @@ def _refusal(service: Service, need: Need, rooms: Mapping[str, _Room]) -> Perman
 
 
 def _start(app: str, service: Service, need: Need, room: _Room, names: set[str], number: int) -> Start:
-    replaces = need.outgoing[0].name if need.outgoing else ""
+    replaces = need.outgoing[0].name if need.outgoing and not service.job else ""
     targets = service.container.target_ports
     if there := need.adopted:
         ports = tuple((target, port) for target, port in there.ports if target in targets)
-        return Start(service.name, need.slot, room.name, there.name, ports, need.reason, replaces)
+        return Start(
+            service.name, need.slot, room.name, there.name, ports, need.reason, replaces, service.job
+        )
     # A name is never used twice, not even of a container that goes first: running
     # the rendered playbook a second time would remove what the first run started.
     plain = f"{app}-{service.name}-{need.slot}-{service.container.digest[:_DIGEST_SHOWN]}"
@@ -202,4 +205,5 @@ def _start(app: str, service: Service, need: Need, room: _Room, names: set[str],
         number += 1
         name = f"{plain}-{number}"
     names.add(name)
-    return Start(service.name, need.slot, room.name, name, room.allot(targets), need.reason, replaces)
+    ports = room.allot(targets)
+    return Start(service.name, need.slot, room.name, name, ports, need.reason, replaces, service.job)

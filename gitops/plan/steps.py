@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from gitops.model.image import short
-from gitops.model.plan import Backend, Phase, Plan, Retire, RetirePhase, ShiftPhase, Step, Trial
+from gitops.model.plan import Action, Backend, Phase, Plan, Retire, RetirePhase, ShiftPhase, Step, Trial
 
 
 def steps(plan: Plan) -> tuple[Step, ...]:
@@ -40,7 +40,8 @@ def _phase(plan: Plan, phase: Phase) -> Iterator[Step]:
         yield from _shift(plan, phase)
         return
     for start in phase.starts:
-        yield Step(phase.batch, "start", start.service, start.slot, start.host, start.reason)
+        action: Action = "run" if start.job else "start"
+        yield Step(phase.batch, action, start.service, start.slot, start.host, start.reason)
     if phase.backends is not None:
         for service in sorted({start.service for start in phase.starts}):
             yield from _switch(plan, phase.batch, service, phase.backends)

@@ -5,7 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from gitops.model.observed import LABEL_APP, LABEL_COMMIT, LABEL_SERVICE, LABEL_SPEC
+from gitops.model.observed import (
+    LABEL_APP,
+    LABEL_COMMIT,
+    LABEL_FENCE,
+    LABEL_SERVICE,
+    LABEL_SPEC,
+    LABEL_TIMEOUT,
+)
 from gitops.model.stack import ContainerSpec, Healthcheck, Mount, Service, Stack
 
 _NANO = 1_000_000_000
@@ -38,6 +45,7 @@ def body(stack: Stack, service: Service) -> dict[str, Any]:
         LABEL_SERVICE: service.name,
         LABEL_SPEC: spec.digest,
         LABEL_COMMIT: stack.commit,
+        **_job_labels(service),
     }
     ports: dict[str, dict[str, str]] = {f"{port}/tcp": {} for port in (*spec.expose, *spec.target_ports)}
     ports |= {f"{port}/{protocol}": {} for _, port, protocol in spec.host_ports}
@@ -60,6 +68,14 @@ def body(stack: Stack, service: Service) -> dict[str, Any]:
         "NetworkingConfig": {"EndpointsConfig": {network: {"Aliases": [service.name]}}},
     }
     return _said(whole)
+
+
+def _job_labels(service: Service) -> dict[str, str]:
+    """What whoever finds a job's container must know of it: the commit may not be at hand any more."""
+    if service.job is None:
+        return {}
+    fence = {LABEL_FENCE: "true"} if service.job.fence else {}
+    return {LABEL_TIMEOUT: f"{service.job.timeout_s:g}", **fence}
 
 
 def _host_config(app: str, spec: ContainerSpec, network: str) -> dict[str, Any]:

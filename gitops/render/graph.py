@@ -23,6 +23,7 @@ from gitops.model.plan import (
     StartPhase,
     Trial,
 )
+from gitops.model.stack import When
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ def graph(plan: Plan) -> tuple[Step, ...]:
     line = _Line()
     line.pull(plan)
     for phase in plan.phases:
+        line.reach(plan, phase.when)
         if isinstance(phase, StartPhase):
             line.start(plan, phase)
         elif isinstance(phase, ShiftPhase):
@@ -120,13 +122,15 @@ class _Line:
     """The steps so far, and the names of those that what comes next may have to wait for."""
 
     steps: list[Step] = field(default_factory=list)
-    images: str = ""  # the gate behind all pulls
+    when: When = "pre-deploy"  # the part of the rollout that is reached
+    images: str = ""  # the gate behind all pulls, then behind all that came before this part
     starting: str = ""  # behind the last start
     switching: str = ""  # the last switch
     service: str = ""  # of the last start
     room: tuple[str, ...] = ()  # the last removals that made room for what starts after them
     proven: tuple[str, ...] = ()  # the last watches that something waits for
     judged: str = ""  # the last trial
+    jobs: list[str] = field(default_factory=list)  # their runs
     started: dict[str, tuple[str, Start]] = field(default_factory=dict)  # container -> its start
     watched: dict[str, str] = field(default_factory=dict)  # container -> its watch
     removed: dict[str, str] = field(default_factory=dict)  # container -> its removal
@@ -152,6 +156,23 @@ class _Line:
         ]
         self.images = self._gate("pulled", names)
 
+    def reach(self, plan: Plan, when: When) -> None:
+        """Everything waits for the jobs before it, and the jobs after it wait for everything."""
+        if when == self.when:
+            return
+        if when == "post-deploy":
+            self._prove(plan)
+        done = [
+            *self.jobs,
+            *self.removed.values(),
+            self.starting,
+            self.switching,
+            *self.watched.values(),
+            self.judged,
+        ]
+        self.images = self._gate(f"before {when}", [self.images, *done])
+        self.when, self.starting, self.room, self.proven = when, "", (), ()
+
     def start(self, plan: Plan, phase: StartPhase) -> None:
         """One batch after the other. What starts in place of something waits until that is gone."""
         waits = [self.starting or self.images, *self.room, *self.proven, self.judged]
@@ -164,9 +185,13 @@ class _Line:
         self.service = service
         names = []
         for start in phase.starts:
-            name = self._add(f"start {_place(start)}", start, [before, self.removed.get(start.replaces, "")])
-            self.started[start.container] = name, start
+            verb = "run" if start.job else "start"
+            name = self._add(f"{verb} {_place(start)}", start, [before, self.removed.get(start.replaces, "")])
             names.append(name)
+            if start.job:
+                self.jobs.append(name)
+            else:
+                self.started[start.container] = name, start
         self.starting = self._gate(f"batch {phase.batch} started", names)
         if phase.backends is not None:
             self._switch(phase.backends, [self.starting], joins=phase.starts)
@@ -204,13 +229,18 @@ class _Line:
             self.room = tuple(names)
 
     def finish(self, plan: Plan) -> None:
-        """What replaces nothing stands its window too; the edge's final state; then the release."""
+        """The release, when all that is new has proved itself."""
+        self._prove(plan)
+        last = [self.switching, self.judged, *self.watched.values(), *self.jobs]
+        self._add("release", Release(), [*last, *([] if any(last) else self.removed.values())])
+
+    def _prove(self, plan: Plan) -> None:
+        """What replaces nothing stands its window too; then the edge's final state."""
         for start in plan.starts:
-            self._watch(start.container)
+            if not start.job:
+                self._watch(start.container)
         if self.edge != plan.backends if self.edge is not None else plan.edge_changes:
             self._switch(plan.backends, [self.images, self.starting, self.judged, *self.removed.values()])
-        last = [self.switching, self.judged, *self.watched.values()]
-        self._add("release", Release(), [*last, *([] if any(last) else self.removed.values())])
 
     def _watch(self, container: str, kept: Retire | None = None) -> str:
         """The watch of a container that this plan starts, or one kept since a rollout broke off."""

@@ -133,14 +133,15 @@ def _fields(plan: Plan, work: Work) -> tuple[str, dict[str, Any]]:
             images = [{"image": image, "service": service} for image, service in work.images]
             return "", {"do": "pull", "host": work.host, "images": images}
         case Start():
+            end = {} if work.job else {"monitor_s": _monitor_s(plan, work.service)}
             return f"{_label(work)} on {work.host}: {work.reason}", {
-                "do": "start",
+                "do": "run" if work.job else "start",
                 "host": work.host,
                 "name": work.container,
                 "spec": f"services/{work.service}.json",
                 "slot": work.slot,
                 "ports": [list(pair) for pair in work.ports],
-                "monitor_s": _monitor_s(plan, work.service),
+                **end,
             }
         case Watch():
             monitor_s = _monitor_s(plan, work.service)
@@ -197,7 +198,9 @@ def _monitor_s(plan: Plan, service: str) -> float:
 
 def _story(plan: Plan) -> str:
     """What happens, and why, in one line."""
-    parts = [f"start {_slots(plan.starts)}"] if plan.starts else []
+    runs, starts = ([s for s in plan.starts if bool(s.job) is job] for job in (True, False))
+    parts = [f"run {_slots(runs)}"] if runs else []
+    parts += [f"start {_slots(starts)}"] if starts else []
     parts += [f"remove the old {_slots(plan.retires)}"] if plan.retires else []
     text = ", ".join(parts) or "bring the edge up to date"
     changes: tuple[Start | Retire, ...] = (*plan.starts, *plan.retires)

@@ -257,13 +257,14 @@ class Store:
         """Record an event soon. Never raises: one that cannot be recorded is logged."""
         self._events.add(deployment_id, event)
 
-    def events(self, deployment_id: str, *, after: int = 0) -> list[RecordedEvent]:
-        """Return a deployment's events in order, only those with a number above `after`."""
+    def events(self, deployment_id: str, *, after: int = 0, kind: str = "") -> list[RecordedEvent]:
+        """Return a deployment's events in order, only those above `after`, and perhaps of one kind."""
         self._events.flush()
         with self._database.read() as connection:
             query = (
                 sa.select(events)
                 .where(events.c.deployment_id == deployment_id, events.c.number > after)
+                .where(sa.true() if not kind else events.c.kind == kind)
                 .order_by(events.c.number)
             )
             return [recorded(row) for row in connection.execute(query)]

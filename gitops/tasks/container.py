@@ -9,7 +9,7 @@ from typing import Any
 
 from gitops.channel.engine import Engine
 from gitops.channel.failures import EngineError, NotFoundError
-from gitops.tasks.outcome import Outcome, TaskError
+from gitops.tasks.outcome import LOG_LINES, Outcome, TaskError
 
 APP, SERVICE, SLOT, SPEC = "gitops.app", "gitops.service", "gitops.slot", "gitops.spec"
 
@@ -42,10 +42,10 @@ def find(engine: Engine, name: str) -> dict[str, Any] | None:
         return None
 
 
-def last_lines(engine: Engine, name: str) -> list[str]:
+def last_lines(engine: Engine, name: str, most: int = LOG_LINES) -> list[str]:
     """The end of a container's output; empty where the engine cannot tell."""
     try:
-        return engine.logs(name)
+        return engine.logs(name, tail=most)
     except EngineError:
         return []
 
@@ -59,7 +59,7 @@ def start(engine: Engine, service: Service, row: Row, *, check: bool = False) ->
     name, label = row["name"], f"{service['service']}.{row['slot']}"
     body = slot_body(service["body"], row)
     there = find(engine, name)
-    if there is not None and _same(there, body):
+    if there is not None and same(there, body):
         if there["State"]["Running"]:
             return Outcome(changed=False, message=f"{label} runs")
     elif there is not None:
@@ -67,7 +67,7 @@ def start(engine: Engine, service: Service, row: Row, *, check: bool = False) ->
     if check:
         return Outcome(changed=True, message=f"{label} would be started")
     try:
-        if there is not None and not _same(there, body):
+        if there is not None and not same(there, body):
             engine.remove(name, force=True)
             there = None
         if there is None:
@@ -92,7 +92,7 @@ def _joined(fixed: Row, allotted: Row) -> dict[str, list[dict[str, str]]]:
     return {port: [*fixed.get(port, []), *allotted.get(port, [])] for port in sorted({*fixed, *allotted})}
 
 
-def _same(there: Row, body: Row) -> bool:
+def same(there: Row, body: Row) -> bool:
     """Whether a container is the one that the body describes: spec, slot, and the ports that are wanted."""
     labels = there["Config"].get("Labels") or {}
     marks = all(labels.get(key) == body["Labels"][key] for key in (APP, SERVICE, SLOT, SPEC))

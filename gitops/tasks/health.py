@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Any, NoReturn
 
 from gitops.channel.engine import Engine
 from gitops.channel.failures import ChannelTimeoutError, EngineError
+from gitops.channel.times import age_s
 from gitops.tasks.container import SERVICE, SLOT, find, last_lines
 from gitops.tasks.outcome import Kind, Outcome, TaskError
 
@@ -89,16 +89,11 @@ class Watch:
 
     def stand(self, monitor_s: float) -> None:
         """Waits until the container has run through its monitor window, counted from its start."""
-        deadline = time.monotonic() + monitor_s - self._age_s()
+        deadline = time.monotonic() + monitor_s - age_s(self._engine, self._began)
         self._look()
         while (left := deadline - time.monotonic()) > 0:
             self._pause(min(left, _WATCH_PAUSE_S))
             self._look()
-
-    def _age_s(self) -> float:
-        """Seconds since the start, both ends by the host's clock: the controller's may differ."""
-        now = datetime.fromisoformat(self._engine.info()["SystemTime"])
-        return (now - datetime.fromisoformat(self._began)).total_seconds()
 
     def _probe(self, left_s: float) -> tuple[bool, str]:
         timeout = ((self._state["Config"].get("Healthcheck") or {}).get("Timeout") or 0) / _NANO

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from gitops.channel import Channel
 from gitops.errors import GitopsError, Where
-from gitops.tasks import CANCEL, STOP, edge, image, release
+from gitops.tasks import CANCEL, STOP, edge, image, job, release
 from gitops.tasks.container import read_service, remove, start, surroundings
 from gitops.tasks.health import stand_monitor, wait_healthy
 from gitops.tasks.login import own_login
 from gitops.tasks.outcome import Outcome, combined, side_by_side
-from gitops.tasks.story import DONE, UNCHANGED
+from gitops.tasks.story import DONE, SAID, UNCHANGED, saying
 from gitops.tasks.trial import Trial
 from gitops.tasks.walk import Cancelled, Step, Walk
 
@@ -36,6 +36,7 @@ class Rollout:
         release: the release file in the run folder.
         channels: of every host, by name.
         balancers: hosts that are the edge.
+        tell: told of each step that is done, and of what a job has said.
         check: whether only to say what would be done.
     """
 
@@ -44,12 +45,13 @@ class Rollout:
     release: str
     channels: Mapping[str, Channel]
     balancers: Sequence[str]
+    tell: Tell
     check: bool = False
     cancelled: Cancelled = field(default_factory=Cancelled)
-    tell: Tell = field(default=lambda *_: None)  # of what takes long, when it begins
 
     def __post_init__(self) -> None:
         self._room = {host: threading.Semaphore(STARTS_A_HOST) for host in self.channels}
+        self._at_work: set[str] = set()  # containers of jobs
         self._making = {host: threading.Lock() for host in self.channels}
 
     def perform(self, steps: Sequence[Step]) -> Outcome:
@@ -64,6 +66,8 @@ class Rollout:
                 return self._on(step["host"], lambda channel: self._pull(channel, step))
             case "start":
                 return self._on(step["host"], lambda channel: self._start(channel, step))
+            case "run":
+                return self._on(step["host"], lambda channel: self._run(channel, step))
             case "watch":
                 return self._on(step["host"], lambda channel: self._watch(channel, step))
             case "switch":
@@ -85,8 +89,12 @@ class Rollout:
                 return Outcome(changed=False, message="")
 
     def must_stop(self, more: bool) -> bool:
-        """Whether somebody has asked for the end; `more` is whether anything new is still to begin."""
-        return (self.folder / CANCEL).exists() or (more and (self.folder / STOP).exists())
+        """Whether somebody has asked for the end; `more` is whether anything new is still to begin.
+
+        A job is seen to its end first: half a migration is nothing to leave to a newer commit.
+        """
+        stop = more and not self._at_work and (self.folder / STOP).exists()
+        return stop or (self.folder / CANCEL).exists()
 
     def hosts(self, step: Step) -> Sequence[str]:
         """Where a step acts."""
@@ -135,6 +143,29 @@ class Rollout:
             return Outcome(changed=True, message=f"{started.message} and is healthy")
         return Outcome(made, healthy.message)
 
+    def _run(self, channel: Channel, step: Step) -> Outcome:
+        engine = channel.engine()
+        service = read_service(self.folder / step["spec"])
+        if done := job.finished(engine, service, step):
+            return done
+        with self._room[channel.name]:
+            with self._making[channel.name]:
+                if not self.check:
+                    surroundings(engine, service)
+            begun = job.begin(engine, service, step, check=self.check)
+        if self.check:
+            return begun
+
+        def hear(lines: Sequence[str]) -> None:
+            if lines:
+                self.tell(SAID, channel.name, saying(f"{service['service']}.{step['slot']}", lines))
+
+        self._at_work.add(step["name"])
+        try:
+            return job.see_through(engine, service, step, hear, pause=self.cancelled.pause)
+        finally:
+            self._at_work.discard(step["name"])
+
     def _watch(self, channel: Channel, step: Step) -> Outcome:
         if self.check:
             return Outcome(changed=False, message=f"{step['name']} would be watched")
@@ -152,31 +183,29 @@ class Rollout:
         return remove(channel.engine(), step["name"], step["grace_s"], check=self.check)
 
 
-def roll_out(rollout: Rollout, steps: Sequence[Step], *, tell: Tell) -> Outcome:
+def roll_out(rollout: Rollout, steps: Sequence[Step]) -> Outcome:
     """Carries out all steps of a rollout.
 
     Args:
         rollout: where, and with what.
         steps: see `gitops.render.playbook`.
-        tell: told of each step that is done.
 
     Raises:
         GitopsError: the first failure; `where` names its host.
     """
     told = 0
-    rollout.tell = tell
 
     def done(group: Sequence[Step], outcome: Outcome) -> None:
         nonlocal told
         for host in rollout.hosts(group[-1]):
             told += 1
-            tell(DONE if outcome.changed else UNCHANGED, host, outcome.message)
+            rollout.tell(DONE if outcome.changed else UNCHANGED, host, outcome.message)
 
     walk = Walk(
         steps,
         rollout.perform,
         merged="switch",
-        begins="start",
+        begins=("start", "run"),
         waits="judge",
         stopping=rollout.must_stop,
         cancelled=rollout.cancelled,

@@ -43,7 +43,7 @@ class Walk:
         steps: in an order in which each comes after those that it waits for.
         perform: does the work of one step, or of several that have become one; called from threads.
         merged: of steps of this kind that can go at once the last one does the work of all.
-        begins: the kind of step that begins something new.
+        begins: the kinds of step that begin something new.
         waits: the kind of step that may last: to go on with it is something new, too.
         stopping: asked again and again whether to end now; told whether such a step is left.
         tell: told of each step that is done, one after the other.
@@ -55,7 +55,7 @@ class Walk:
         perform: Callable[[Sequence[Step]], Outcome],
         *,
         merged: str,
-        begins: str,
+        begins: Sequence[str],
         waits: str = "",
         stopping: Callable[[bool], bool],
         cancelled: Cancelled,
@@ -102,7 +102,7 @@ class Walk:
     def _more(self) -> bool:
         left = {step["do"] for step in self._left.values()}
         running = {step["do"] for group in self._running.values() for step in group}
-        return self._begins in left or self._waiting in left | running
+        return bool(left & set(self._begins)) or self._waiting in left | running
 
     def _begin(self, pool: ThreadPoolExecutor, ready: Iterable[str]) -> None:
         for name in ready:

@@ -26,6 +26,7 @@ class ActionModule(Task):
             release=args["release"],
             channels=self.channels(args["hosts"]),
             balancers=args["balancers"],
+            tell=self.tell,
             check=self.check,
         )
-        return roll_out(rollout, args["steps"], tell=self.tell)
+        return roll_out(rollout, args["steps"])

@@ -7,6 +7,7 @@ case.yaml:
     was: service -> a few words (see support.planning.service_of): what was deployed
     now: the same: what is wanted; without it the same as `was`
     known: false where planning is not told what was deployed
+    jobs: false where none may be run
     broke_off: after how many steps the rollout from `was` to `now` ended
     back: true where the way leads back from `now` to `was`
     faults: container -> what its engine reports instead, or `absent`
@@ -115,11 +116,19 @@ def edge_text(backends: tuple[Backend, ...] | None, words: dict[str, str]) -> li
     ] or ["  edge empty"]
 
 
+def what(when: str, does: str) -> str:
+    return does if when == "in-order" else f"{does}, {when}"
+
+
+def is_job(phase: StartPhase) -> bool:
+    return all(start.job for start in phase.starts)
+
+
 def text_of(plan: Plan, words: dict[str, str]) -> str:
     lines = [f"pull {pull.host} {pull.image}" for pull in plan.pulls]
     for phase in plan.phases:
         if isinstance(phase, StartPhase):
-            lines.append(f"batch {phase.batch}: start")
+            lines.append(f"batch {phase.batch}: {what(phase.when, 'run' if is_job(phase) else 'start')}")
             for s in phase.starts:
                 ports = " ".join(f"{host_port}->{port}" for port, host_port in s.ports)
                 over = f", for {s.replaces}" if s.replaces else ""
@@ -132,7 +141,7 @@ def text_of(plan: Plan, words: dict[str, str]) -> str:
             names = " ".join(phase.share.containers)
             lines.append(f"batch {phase.batch}: {phase.share.percent}% to {names}{trial}")
         else:
-            lines.append(f"batch {phase.batch}: retire")
+            lines.append(f"batch {phase.batch}: {what(phase.when, 'retire')}")
             for r in phase.retires:
                 after = f", once {r.successor} on {r.successor_host} has stood" if r.successor else ""
                 how = f"drain, grace {r.grace_s:g}" if r.served else f"grace {r.grace_s:g}"
@@ -170,7 +179,8 @@ def test_the_plan_is_as_written(folder: Path) -> None:
     try:
         slots = [each.rpartition(".") for each in case.get("spared", ())]
         spared = tuple(Spared(service, int(slot), "failed") for service, _, slot in slots)
-        ways = {"rollback": case.get("back", False), "tolerate": case.get("tolerate", 0), "spared": spared}
+        ways = {"rollback": case.get("back", False), "jobs": case.get("jobs", True)}
+        ways |= {"tolerate": case.get("tolerate", 0), "spared": spared}
         text = text_of(plan_of(goal, fleet, observed, known, **ways), words)
     except GitopsError as error:
         text = f"{type(error).__name__} {error}\n"

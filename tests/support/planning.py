@@ -17,7 +17,9 @@ from gitops.model.stack import (
     ContainerSpec,
     Healthcheck,
     Ingress,
+    Job,
     Mount,
+    RestartPolicy,
     Rollout,
     Service,
     Stack,
@@ -44,7 +46,7 @@ def small_fleet(count: int = 3) -> Fleet:
 
 
 def service_of(name: str, said: Mapping[str, Any]) -> Service:
-    """A service from a few words: image, ports, env, replicas, order, parallelism ..."""
+    """A service from a few words: image, ports, env, replicas, order, parallelism, job (when), fence ..."""
     spec = ContainerSpec(
         image=said.get("image", f"{name}:1"),
         command=tuple(said["command"]) if "command" in said else None,
@@ -55,6 +57,7 @@ def service_of(name: str, said: Mapping[str, Any]) -> Service:
         stop_grace_period_s=float(said.get("grace", 10.0)),
         target_ports=tuple(sorted(said.get("ports", ()))),
         host_ports=tuple((port, port, "tcp") for port in said.get("host_ports", ())),
+        restart=RestartPolicy("no") if "job" in said else RestartPolicy(),
     )
     update = UpdateConfig(parallelism=said.get("parallelism", 1), order=said.get("order", "start-first"))
     return Service(
@@ -66,6 +69,7 @@ def service_of(name: str, said: Mapping[str, Any]) -> Service:
         rollback=replace(update, parallelism=0, failure_action="pause"),
         rollout=Rollout(said.get("strategy", "rolling"), tuple(said.get("steps", ()))),
         ingress=tuple(Ingress(port) for port in said.get("ports", ())),
+        job=Job(said["job"], fence=said.get("fence", False)) if "job" in said else None,
     )
 
 
@@ -103,6 +107,7 @@ def plan_of(
     previous: Stack | None = None,
     *,
     rollback: bool = False,
+    jobs: bool = True,
     tolerate: int = 0,
     spared: tuple[Spared, ...] = (),
 ) -> Plan:
@@ -113,6 +118,7 @@ def plan_of(
         observed,
         previous=previous,
         rollback=rollback,
+        jobs=jobs,
         fragment=fragment,
         tolerate=tolerate,
         spared=spared,
@@ -163,7 +169,10 @@ def _started(plan: Plan, phase: StartPhase, observed: Observed) -> Observed:
             spec=spec.digest,
             commit=plan.commit,
             image=spec.image,
-            state="running",
+            state="exited" if service.job else "running",
+            exit_code=0 if service.job else None,
+            timeout_s=service.job.timeout_s if service.job else None,
+            fence=bool(service.job and service.job.fence),
             health="healthy" if spec.healthcheck else "none",
             ports=tuple(
                 sorted([*start.ports, *((port, host_port) for host_port, port, _ in spec.host_ports)])
@@ -186,7 +195,8 @@ def with_container(observed: Observed, new: Container, *, adopt: bool = False) -
             assert (there.spec, there.slot, there.running) == (new.spec, new.slot, True)
             assert set(new.ports) <= set(there.ports)
             others = tuple(c for c in host.containers if c is not there)
-            hosts.append(replace(host, containers=(*others, replace(there, health=new.health))))
+            now = replace(there, health=new.health, state=new.state, exit_code=new.exit_code)
+            hosts.append(replace(host, containers=(*others, now)))
             continue
         ports = [port for _, port in new.ports]
         assert len(set(ports)) == len(ports)

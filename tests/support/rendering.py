@@ -69,7 +69,34 @@ def blue_green() -> Plan:
     return tried(Rollout("blue-green", keep_s=60.0))
 
 
-CASES = {"first": first, "update": update, "removal": removal, "canary": canary, "blue-green": blue_green}
+def with_jobs(version: str, commit: str) -> Stack:
+    """`web` between a migration, which is a fence, and a smoke test; a job in order beside it."""
+    image = f"registry.example.com/shop/web:{version}"
+    return stack_of(
+        {
+            "migrate": {"image": image, "command": ["migrate"], "job": "pre-deploy", "fence": True},
+            "seed": {"image": "registry.example.com/shop/seed:1", "job": "in-order"},
+            "web": {"image": image, "ports": [8080]},
+            "smoke": {"image": image, "command": ["smoke"], "job": "post-deploy", "replicas": 2},
+        },
+        commit,
+    )
+
+
+def jobs() -> Plan:
+    """A new version with a migration before and a smoke test after it."""
+    fleet, before = small_fleet(), with_jobs("1", "a")
+    return plan_of(with_jobs("2", "b"), fleet, deployed(before, fleet), previous=before)
+
+
+CASES = {
+    "first": first,
+    "update": update,
+    "removal": removal,
+    "canary": canary,
+    "blue-green": blue_green,
+    "jobs": jobs,
+}
 
 
 def written(plan: Plan, folder: Path) -> Path:

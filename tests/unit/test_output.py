@@ -32,7 +32,7 @@ def status(**changes: Any) -> dict[str, Any]:
         "state": "running (healthy)",
     }
     service = {"name": "web", "image": "reg/web:1", "digest": "sha256:0123456789abcdef"}
-    service |= {"desired": 2, "running": 1, "healthy": 1}
+    service |= {"desired": 2, "running": 1, "healthy": 1, "job": None}
     return {
         "app": "shop",
         "sync": "synced",
@@ -83,6 +83,20 @@ def test_status_shows_the_whole_commit_and_every_replica() -> None:
     assert "target" not in text
     assert "web.1    h1    running (healthy)  20000" in text
     assert "web      2        1        1        reg/web:1@sha256:0123456789ab" in text
+
+
+def test_status_counts_the_runs_of_a_job() -> None:
+    job = {
+        "name": "migrate",
+        "image": "reg/web:1",
+        "digest": "",
+        "desired": 0,
+        "running": 0,
+        "healthy": 0,
+        "job": "pre-deploy",
+    }
+    text = status_text(status(services=[{**job, "finished": 2, "replicas": []}]))
+    assert "migrate  job      0        2 finished  reg/web:1" in text
 
 
 def test_status_tells_what_is_held_back_and_why() -> None:

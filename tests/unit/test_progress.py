@@ -49,6 +49,15 @@ def test_a_failure_is_told_in_full_with_the_last_log_lines() -> None:
     ]
 
 
+def test_what_a_job_has_said_is_shown_below_its_name() -> None:
+    event = Event(AT, "job", "migrate.1 said:\n  | one\n  | \x1b[2J", host="h1")
+    assert told(event) == [
+        "   1.0s     h1: migrate.1 said:",
+        "              | one",
+        "              | \\x1b[2J",
+    ]
+
+
 def test_hosts_of_which_the_same_is_told_share_a_line() -> None:
     assert told(
         Event(AT, "ok", "nothing to do", host="h1"),

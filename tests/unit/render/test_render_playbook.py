@@ -31,12 +31,13 @@ def test_the_text_says_what_the_plays_say(case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_every_start_is_watched_and_every_container_handled_once(case: str) -> None:
     plan = CASES[case]()
-    names: dict[str, list[str]] = {"start": [], "watch": [], "remove": []}
+    names: dict[str, list[str]] = {"start": [], "run": [], "watch": [], "remove": []}
     for row in steps(plan):
         if row["do"] in names:
             names[row["do"]].append(row["name"])
-    starts = sorted(start.container for start in plan.starts)
+    starts = sorted(start.container for start in plan.starts if not start.job)
     assert sorted(names["start"]) == sorted(names["watch"]) == starts
+    assert sorted(names["run"]) == sorted(start.container for start in plan.starts if start.job)
     assert sorted(names["remove"]) == sorted(retire.container for retire in plan.retires)
 
 

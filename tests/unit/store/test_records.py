@@ -218,6 +218,8 @@ def test_events_keep_their_order_and_can_be_followed(store: Store) -> None:
     assert found[7].data == {"number": 7, "path": "/x"}
     assert store.events(begun.id, after=found[-2].number) == [found[-1]]
     assert store.events("nope") == []
+    assert store.events(begun.id, kind="job") == []
+    assert store.events(begun.id, kind="task", after=found[-2].number) == [found[-1]]
 
 
 def test_an_event_that_cannot_be_recorded_is_logged_and_never_raises(

@@ -56,8 +56,8 @@ class ScriptedEngine:
             return 1, "not yet"
         return 0, ""
 
-    def logs(self, _name: str) -> list[str]:
-        return ["first", "last words"]
+    def logs(self, _name: str, *, tail: int = 20) -> list[str]:
+        return ["first", "last words"][-tail:]
 
     def info(self) -> dict[str, str]:
         return {"SystemTime": self.now}

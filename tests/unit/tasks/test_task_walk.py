@@ -37,7 +37,7 @@ class Story:
             steps,
             self.perform,
             merged="switch",
-            begins="start",
+            begins=("start",),
             stopping=stopping,
             cancelled=self.cancelled,
             tell=lambda group, _: self.told.append([one["step"] for one in group]),
