@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from gitops.channel import Channel, Engine
+from gitops.channel import Channel
 from gitops.channel.failures import NotFoundError
 from gitops.errors import GitopsError
 from gitops.model.image import parse
@@ -61,35 +61,34 @@ def _prune(app: str, outdated: set[Name], channel: Channel) -> None:
     try:
         engine = channel.engine()
         used = {container.get("ImageID") for container in engine.containers()}
-        found = [image for image in engine.images() if removable(image, outdated)]
+        names = [
+            name
+            for image in engine.images()
+            if image["Id"] not in used
+            for name in outdated_names(image, outdated)
+        ]
     except GitopsError as error:
         log.warning("%s: old images stay: %s", app, error)
         return
-    for image in found:
-        if image["Id"] not in used:
-            try:
-                _remove(engine, image)
-            except GitopsError as error:
-                log.warning("%s: an old image stays: %s", app, error)
+    for name in names:
+        try:
+            with suppress(NotFoundError):  # Docker takes the digests with the last tag
+                engine.remove_image(name)
+        except GitopsError as error:
+            log.warning("%s: an old image stays: %s", app, error)
 
 
-def _remove(engine: Engine, image: Mapping[str, Any]) -> None:
-    """Name by name: no engine removes one with several names by its id, unless forced."""
-    for name in dict.fromkeys((*_tags(image), *image["RepoDigests"])):
-        with suppress(NotFoundError):  # Docker takes the digests with the last tag
-            engine.remove_image(name)
+def outdated_names(image: Mapping[str, Any], outdated: set[Name]) -> list[str]:
+    """The names to take from an engine's image; it goes with the last, and any other name keeps it. Pure.
 
-
-def removable(image: Mapping[str, Any], outdated: set[Name]) -> bool:
-    """Whether everything that an engine knows an image by is outdated: another name keeps it. Pure."""
-    names = {_name(name) for name in image.get("RepoDigests") or []}
-    repositories = {name for name, _ in names}
-    ours = all(parse(tag).name in repositories for tag in _tags(image))
-    return bool(names) and names <= outdated and ours
-
-
-def _tags(image: Mapping[str, Any]) -> list[str]:
-    return [tag for tag in image.get("RepoTags") or [] if "<none>" not in tag]
+    Name by name, as no engine removes an image with several names by its id unless forced.
+    """
+    digests = {digest: _name(digest) for digest in image.get("RepoDigests") or []}
+    repositories = {repository for repository, _ in digests.values()}
+    repositories -= {name[0] for name in digests.values() if name not in outdated}
+    tags = [tag for tag in image.get("RepoTags") or [] if "@" not in tag and "<none>" not in tag]
+    ours = [tag for tag in tags if parse(tag).name in repositories]
+    return ours + [digest for digest, name in digests.items() if name in outdated]
 
 
 def _name(text: str) -> Name:

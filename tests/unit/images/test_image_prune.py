@@ -10,7 +10,7 @@ import pytest
 
 from gitops.channel import Channel
 from gitops.channel.failures import EngineError
-from gitops.images.prune import prune, removable
+from gitops.images.prune import outdated_names, prune
 from gitops.store.records import Store, this_process
 
 REPO = "reg/web"
@@ -100,17 +100,23 @@ def test_a_commit_that_failed_keeps_nothing(store: Store) -> None:
     assert clear(store, Host(1, 2)) == [1]
 
 
+OLD, NEW = f"{REPO}@{digest(1)}", f"{REPO}@{digest(2)}"
+
+
 @pytest.mark.parametrize(
-    ("image", "goes"),
+    ("digests", "tags", "taken"),
     [
-        ({"RepoDigests": [f"{REPO}@{digest(1)}"]}, True),
-        ({"RepoDigests": [f"{REPO}@{digest(1)}"], "RepoTags": [f"{REPO}:1"]}, True),
-        ({"RepoDigests": [f"{REPO}@{digest(1)}"], "RepoTags": ["<none>:<none>"]}, True),
-        ({"RepoDigests": [f"{REPO}@{digest(1)}"], "RepoTags": ["mine:1"]}, False),
-        ({"RepoDigests": [f"{REPO}@{digest(1)}", f"{REPO}@{digest(2)}"]}, False),
-        ({"RepoDigests": [f"other@{digest(1)}"]}, False),
-        ({"RepoDigests": None, "RepoTags": ["loaded:1"]}, False),
+        ([OLD], [], [OLD]),
+        ([OLD], [f"{REPO}:1", OLD], [f"{REPO}:1", OLD]),  # as Podman has it
+        ([OLD], ["<none>:<none>"], [OLD]),
+        ([OLD, f"other@{digest(1)}"], [f"{REPO}:1", "mine:1"], [f"{REPO}:1", OLD]),
+        ([OLD, NEW], [f"{REPO}:1"], [OLD]),
+        ([f"other@{digest(1)}"], ["other:1"], []),
+        (None, ["loaded:1"], []),
     ],
 )
-def test_another_name_keeps_an_image(image: dict[str, Any], goes: bool) -> None:
-    assert removable(image, {("docker.io/reg/web", digest(1))}) is goes
+def test_only_outdated_names_are_taken_from_an_image(
+    digests: list[str] | None, tags: list[str], taken: list[str]
+) -> None:
+    image = {"RepoDigests": digests, "RepoTags": tags}
+    assert outdated_names(image, {("docker.io/reg/web", digest(1))}) == taken
