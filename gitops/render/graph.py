@@ -199,6 +199,10 @@ class _Line:
     def shift(self, phase: ShiftPhase) -> None:
         """Another share of the requests: for what is known to be good it waits for nothing."""
         waits = [self.images, self.starting, self.judged] if phase.trial else []
+        if phase.trial and self.switching:
+            # Two switches in a row would become one: the edge's own check comes before any request.
+            taken_in = f"taken in before {phase.service} {phase.share.percent}%"
+            waits.append(self._add(taken_in, Gate(), [self.switching]))
         if phase.backends is not None:
             self._switch(phase.backends, waits, share=phase.share)
         if phase.trial is None:

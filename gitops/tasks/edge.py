@@ -131,6 +131,7 @@ class _Running:
     def follow(self, *, reload: bool) -> bool:
         """Makes HAProxy serve what is wanted; whether it was reloaded for that."""
         there = self._servers()
+        # Who gets more gets it first: there is no moment in which nobody would take a request.
         changed = self._weigh(there, lambda now, wanted: wanted > now)
         there = self._servers() if changed else there
         leaving = [place for place in there if place not in self._wanted]
@@ -141,13 +142,12 @@ class _Running:
             except ProxyError:
                 # A name instead of an address, or a backend that is missing: what a reload can do.
                 reload = True
-        # Who gets more has it by now: there is no moment in which nobody would take a request.
-        changed += self._weigh(there, lambda now, wanted: wanted < now)
         if reload:
             self._drain(leaving)
-            self._proxy.reload()
+            self._proxy.reload()  # only then is there who takes what others give away
             self._until_checked(joining, self._up)
         else:
+            changed += self._weigh(there, lambda now, wanted: wanted < now)
             self._drain(leaving)
             self._leave(leaving)
         self._drain_old_workers({*self._target.drain, *(server for _, server in leaving)})

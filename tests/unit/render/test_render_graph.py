@@ -3,10 +3,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from support.planning import deployed, nothing_on, plan_of, small_fleet, stack_of
+from support.planning import deployed, nothing_on, plan_of, small_fleet, stack_of, walk
 from support.rendering import CASES, update
 
-from gitops.model.plan import Plan, Retire, Start, StartPhase
+from gitops.model.plan import Plan, Retire, ShiftPhase, Start, StartPhase
 from gitops.render.graph import Gate, Pulls, Release, Step, Switch, Watch, graph
 
 
@@ -20,6 +20,7 @@ def shown(step: Step) -> str:
             return f"-{retire.slot}"
         case Switch() as switch:
             slots = [f"in {start.slot}" for start in switch.joins]
+            slots += [f"{switch.share.percent}%"] if switch.share else []
             return " ".join([*slots, *(f"out {retire.slot}" for retire in switch.drains)])
         case _:
             return step.name
@@ -195,3 +196,43 @@ def test_a_service_behind_no_edge_is_replaced_without_a_switch() -> None:
     old, new = (stack_of({"job": {"image": image}}) for image in "ab")
     plan = plan_of(new, fleet, deployed(old, fleet), previous=old)
     assert direct(plan) == {"+1": set(), "?1": {"+1"}, "-1": {"?1"}, "release": {"?1"}}
+
+
+def on_trial(strategy: str, replicas: int = 4) -> Plan:
+    fleet = small_fleet()
+    said = {"ports": [80], "replicas": replicas, "strategy": strategy, "steps": [5, 50]}
+    old, new = (stack_of({"web": {**said, "image": image}}) for image in "ab")
+    return plan_of(new, fleet, deployed(old, fleet), previous=old)
+
+
+def test_a_canary_starts_more_only_after_its_trial() -> None:
+    found = direct(on_trial("canary"))
+    assert found["judge web 5%"] == {"5%", "+1"}
+    assert found["5%"] == {"in 1", "+1"}
+    assert found["+2"] == {"+1", "?1", "judge web 5%"}
+    assert found["judge web 50%"] == {"50%", "+2", "judge web 5%"}
+    assert found["+3"] == found["+4"] == {"+2", "?1", "?2", "judge web 50%"}
+    last = {"in 3 in 4", "judge web 50%", "?1", "?2", "?3", "?4"}
+    assert found["out 1 out 2 out 3 out 4"] == last
+
+
+def test_blue_green_starts_all_and_goes_over_in_one_step() -> None:
+    found = direct(on_trial("blue-green", 2))
+    assert found["in 1 in 2"] == found["100%"] - {"in 1 in 2"} == {"+1", "+2"}
+    assert found["judge web 100%"] == {"100%", "+1", "+2"}
+    assert found["out 1 out 2"] == {"100%", "judge web 100%", "?1", "?2"}
+
+
+def test_the_way_back_from_a_trial_begins_with_the_edge_and_waits_for_nothing() -> None:
+    fleet = small_fleet()
+    said = {"api": {"image": "api:1"}, "web": {"ports": [80], "replicas": 2, "image": "web:1"}}
+    old = stack_of(said, "a")
+    tried = {"image": "web:2", "ports": [80], "replicas": 2, "strategy": "blue-green"}
+    new = stack_of({"api": {"image": "api:2"}, "web": tried}, "b")
+    plan = plan_of(new, fleet, deployed(old, fleet), previous=old)
+    went_over = [state for phase, state in walk(plan, deployed(old, fleet)) if isinstance(phase, ShiftPhase)]
+    back = plan_of(old, fleet, went_over[-1], previous=new, rollback=True)
+    assert back.starts, "api comes back, too"
+    [shift] = [step for step in graph(back) if isinstance(step.work, Switch) and step.work.share]
+    assert shift.after == ()
+    assert shift.work.backends == back.phases[0].backends  # type: ignore[union-attr]

@@ -140,3 +140,33 @@ def test_any_graph_is_walked_whole_in_order_or_fails_where_it_should(
         assert set(steps[int(group[0])]["after"]) <= done
         done |= set(group)
     assert str(broken) not in done
+
+
+def test_to_wait_on_is_something_new_too() -> None:
+    """A trial may last until a person ends it: a request to stop must not wait for that."""
+    more: list[bool] = []
+    story = Story()
+
+    def stopping(left: bool) -> bool:
+        more.append(left)
+        return left
+
+    def perform(group: Sequence[Step]) -> Outcome:
+        if group[-1]["do"] == "judge":
+            story.cancelled.pause(60)
+        return story.perform(group)
+
+    walk = Walk(
+        [step("a"), step("trial", "a", do="judge"), step("z", "trial")],
+        perform,
+        merged="switch",
+        begins="start",
+        waits="judge",
+        stopping=stopping,
+        cancelled=story.cancelled,
+        tell=lambda *_: None,
+    )
+    with pytest.raises(TaskError, match="as asked"):
+        walk.walk()
+    assert story.begun in (["a"], [])
+    assert more[-1]
