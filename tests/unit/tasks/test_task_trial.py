@@ -48,8 +48,8 @@ class Edge:
     def engine(self) -> Edge:
         return self
 
-    def logs(self, name: str, tail: int = 20) -> list[str]:
-        return [f"last words of {name}"]
+    def logs(self, name: str, *, tail: int = 20) -> list[str]:
+        return [f"last words of {name}"][:tail]
 
 
 def server(name: str, requests: int = 0, bad: int = 0, status: str = "UP") -> Stat:
