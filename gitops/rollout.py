@@ -23,6 +23,7 @@ from gitops.model.plan import Plan, Spared
 from gitops.model.tolerance import ANY, NONE, Tolerance
 from gitops.observe.hosts import observe
 from gitops.plan import fence, make_plan
+from gitops.plan.jobs import hosts_of_runs
 from gitops.plan.spare import spare
 from gitops.render import deployment as render
 from gitops.render.haproxy import fragment
@@ -178,8 +179,9 @@ def _go_forward(
 ) -> tuple[Plan, Observed]:
     """Plans, runs and verifies; anew without a host that is lost meanwhile, as far as that is tolerated.
 
-    A failure beside a lost host is put down to that: if the commit is to blame it fails again. A
-    container that fails is done without as far as its service's policy tolerates.
+    A failure beside a lost host is put down to that: if the commit is to blame it fails again. But
+    without a host that may still run a job of the commit nothing goes on. A container that fails is
+    done without as far as its service's policy tolerates.
 
     Returns:
         The last plan, and what the hosts reported when it was verified.
@@ -209,7 +211,8 @@ def _go_forward(
                 spared = (*spared, done_without)
                 continue
             lost = () if _too_late(failure) else observe(channels, plan.fleet).away
-            if not lost or len(plan.absent) + len(lost) > tolerate.of(desired.fleet):
+            unknown = hosts_of_runs(plan) & {host.name for host in lost}
+            if not lost or unknown or len(plan.absent) + len(lost) > tolerate.of(desired.fleet):
                 raise
             away = (*away, *lost)
             names = ", ".join(host.name for host in lost)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gitops.model.observed import Container
-from gitops.model.plan import Phase, Retire, StartPhase
+from gitops.model.plan import Phase, Plan, Retire, StartPhase
 from gitops.model.stack import Service
 from gitops.plan.diff import Need, ServiceDiff, Surplus
 from gitops.plan.explain import differences, sentence, spec_reason, state_reason
@@ -107,6 +107,17 @@ def _objection(service: Service, before: Service | None, container: Container, h
 def _end(container: Container) -> str:
     """`container exited (3)`, or that it took too long."""
     return "ran too long" if container.overdue else state_reason(container) or "duplicate"
+
+
+def hosts_of_runs(plan: Plan) -> frozenset[str]:
+    """The hosts that alone can tell what became of a job of this commit: without them it may run twice."""
+    found = {start.host for start in plan.starts if start.job}
+    for keep in plan.keeps:
+        service = plan.stack.service(keep.service)
+        before = plan.previous.service(keep.service) if plan.previous else None
+        if service and service.job and not _run_before(service, before, keep.slot):
+            found.add(keep.host)
+    return frozenset(found)
 
 
 def leaving(move: Move) -> tuple[tuple[Retire, ...], tuple[Retire, ...]]:

@@ -26,6 +26,7 @@ from gitops.model.observed import Observed
 from gitops.model.plan import RetirePhase, StartPhase
 from gitops.model.stack import Stack
 from gitops.plan.fence import crossed, hidden
+from gitops.plan.jobs import hosts_of_runs
 from gitops.verify import difference
 
 CASES = settings(max_examples=40, deadline=None, derandomize=True)
@@ -182,6 +183,17 @@ def test_a_host_that_does_not_answer_may_hide_a_fence() -> None:
     )
     assert hidden(migration("1", "b"), good, FLEET, lost) == ""
     assert hidden(migration("2", "b", fence=False), good, FLEET, lost) == ""
+
+
+def test_a_host_where_a_job_of_the_commit_was_run_cannot_be_done_without() -> None:
+    good, bad = migration("1", "a"), migration("2", "b")
+    before = deployed(good, FLEET)
+    plan = plan_of(bad, FLEET, before, good)
+    [run] = [start for start in plan.starts if start.job]
+    assert hosts_of_runs(plan) == {run.host}
+    begun = next(state for _, state in walk(plan, before))
+    assert hosts_of_runs(plan_of(bad, FLEET, begun, good)) == {run.host}  # the mark alone tells of it
+    assert hosts_of_runs(plan_of(good, FLEET, before, good)) == frozenset()
 
 
 @pytest.mark.parametrize(
