@@ -24,7 +24,7 @@ def on_trial(move: Move, diff: ServiceDiff) -> bool:
     return (
         service.rollout.strategy != "rolling"
         and not _known_good(move, service)
-        and bool(diff.needs or diff.keeps)
+        and bool(diff.needs or _new(diff))
         and bool(_old(diff))
         and not obstacle(diff)
     )
@@ -46,6 +46,11 @@ def _known_good(move: Move, service: Service) -> bool:
     return move.rollback or (before is not None and before.container.digest == service.container.digest)
 
 
+def _new(diff: ServiceDiff) -> tuple[Container, ...]:
+    """What is there of the desired version; a slot may keep an old one, where that is tolerated."""
+    return tuple(c for c in diff.keeps if c.spec == diff.service.container.digest)
+
+
 def _old(diff: ServiceDiff) -> tuple[Container, ...]:
     """What works, of another version."""
     return tuple(c for c in diff.outgoing if c.well and c.spec != diff.service.container.digest)
@@ -59,7 +64,7 @@ def phases(move: Move, diff: ServiceDiff, early: Collection[str], batch: int) ->
     """
     service, rollout = diff.service, diff.service.rollout
     todo = [move.starts[service.name, need.slot] for need in diff.needs]
-    new = [(keep.host, keep.name) for keep in diff.keeps]
+    new = [(keep.host, keep.name) for keep in _new(diff)]
     old = tuple(sorted(c.name for c in _old(diff) if c.name not in early))
     share = _share_now(move, diff)
     canary = rollout.strategy == "canary"
@@ -96,7 +101,7 @@ def _share_now(move: Move, diff: ServiceDiff) -> int:
     """The percentage that containers of the new version get now: of a rollout that broke off."""
     serving = [c for c in (*diff.keeps, *diff.outgoing) if c.name in move.serving]
     all_weights = {c.name: move.weights.get(c.name, 1) for c in serving}
-    return percent([keep.name for keep in diff.keeps], all_weights)
+    return percent([keep.name for keep in _new(diff)], all_weights)
 
 
 def _names(containers: Iterable[tuple[str, str]]) -> tuple[str, ...]:
@@ -145,8 +150,9 @@ def way_back(move: Move, diff: ServiceDiff) -> tuple[ShiftPhase | None, dict[str
     if not served:
         return None, {}
     if _known_good(move, service):
-        enough = _HALF * len(diff.keeps) >= len(diff.keeps) + len(diff.needs)
-        return (_all_to(service, diff.keeps) if enough and diff.keeps else None), {}
+        there = _new(diff)
+        enough = _HALF * len(there) >= len(there) + len(diff.needs)
+        return (_all_to(service, there) if enough and there else None), {}
     before = move.previous.service(service.name) if move.previous else None
     good = [c for c in served if before and c.well and c.spec == before.container.digest]
     tried = [c for c in served if c not in good and c.spec != service.container.digest]

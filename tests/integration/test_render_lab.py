@@ -187,12 +187,13 @@ def test_an_edge_that_calls_the_file_invalid_keeps_the_old_one(app: Rollouts) ->
     assert app.get() == (200, "1")
 
 
-def test_a_server_that_somebody_disabled_is_taken_in_again(app: Rollouts) -> None:
+@pytest.mark.parametrize("disabled", ["set server {} state maint", "set weight {} 0"])
+def test_a_server_that_somebody_disabled_is_taken_in_again(app: Rollouts, disabled: str) -> None:
     stack = app.stack(app.image("1"), replicas=1)
     done, _ = app.run(app.plan(stack), "one")
     assert done.ok, done.failure
     [container] = app.containers()
-    command = f"set server render.web.80/{container.name} state maint"
+    command = disabled.format(f"render.web.80/{container.name}")
     app.lab.on("e1", "sh", "-c", f"echo '{command}' | socat - /run/haproxy/admin.sock")
     assert app.get()[0] == 503
     plan = app.plan(stack, previous=stack)

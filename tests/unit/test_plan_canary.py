@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from support.planning import APP, altered, applied, deployed, plan_of, small_fleet, stack_of, walk
 
 from gitops.model.observed import Container, Observed
-from gitops.model.plan import Plan, ShiftPhase
+from gitops.model.plan import Plan, ShiftPhase, Spared
 from gitops.model.stack import Stack
+from gitops.plan import make_plan
 
 CASES = settings(max_examples=40, deadline=None, derandomize=True)
 FLEET = small_fleet()
@@ -154,3 +155,33 @@ def test_a_weight_that_somebody_changed_is_drift() -> None:
     plan = plan_of(stack, FLEET, Observed(tuple(hosts)), stack)
     assert plan.edge_changes
     assert not plan.starts
+
+
+def test_on_the_way_back_the_failed_version_gets_nothing_while_a_lost_old_container_comes_back() -> None:
+    said = {"ports": [80], "replicas": 4, "strategy": "blue-green"}
+    before, after = (stack_of({"web": {**said, "image": image}}, image) for image in "ab")
+    observed = deployed(before, FLEET)
+    plan = plan_of(after, FLEET, observed, before)
+    went_over = next(state for phase, state in walk(plan, observed) if isinstance(phase, ShiftPhase))
+    dead = next(c for c in web_of(went_over) if c.spec == spec(before))
+    broken = altered(went_over, dead.name, state="exited", exit_code=1)
+    back = plan_of(before, FLEET, broken, after, rollback=True)
+    assert [start.slot for start in back.starts] == [dead.slot]
+    for _, state in walk(back, broken):
+        assert share(state, spec(after)) == 0
+    assert plan_of(before, FLEET, applied(back, broken), before).empty
+
+
+def test_an_old_container_that_a_failed_new_one_leaves_in_its_place_is_not_on_trial() -> None:
+    said = {"ports": [80], "replicas": 4, "strategy": "canary", "steps": [50]}
+    before, after = (stack_of({"web": {**said, "image": image}}, image) for image in "ab")
+    observed = deployed(before, FLEET)
+    kept = next(c for c in web_of(observed) if c.slot == 1)
+    spared = (Spared("web", 1, "web.1 exited with code 1"),)
+    plan = make_plan(after, FLEET, observed, previous=before, spared=spared)
+    [trial] = [phase for phase in plan.phases if isinstance(phase, ShiftPhase)]
+    assert kept.name not in trial.share.containers
+    for phase, state in walk(plan, observed):
+        if phase == trial:
+            assert share(state, spec(after)) == Fraction(1, 2)
+    assert kept.name in {keep.container for keep in plan.keeps}
