@@ -140,7 +140,18 @@ def sync(
     wait: Wait = 60.0,
     output: Out = "text",
 ) -> None:
-    """Deploy now. Exit 0 deployed or nothing to do, 3 rolled back, 1 failed."""
+    """Deploy now; a service that runs does it. Exit 0 deployed or nothing to do, 3 rolled back, 1 failed."""
+    from gitops.control import Asked, ask
+    from gitops.output import Progress, result_text
+    from gitops.places import find_config
+
+    with Progress(app) as progress:
+        file = find_config(config or context.obj)
+        view = ask(file, Asked(app, commit, confirm), progress.show)
+    if view is not None:
+        print_result(view, output, result_text)
+        raise typer.Exit(EXIT.get(view["outcome"], 1))
+
     from gitops.reconcile import Request
 
     with _session(context, config) as session:
@@ -203,7 +214,7 @@ def _finish(result: Result, output: Output) -> None:
 def serve(context: typer.Context, config: Config = None) -> None:
     """Follow every application of gitops.yaml until SIGTERM."""
     from gitops.controller import Service
-    from gitops.session import find_config
+    from gitops.places import find_config
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     Service(find_config(config or context.obj)).run()

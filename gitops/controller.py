@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import logging
+import queue
 import random
 import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from gitops.application import Application
 from gitops.config import Settings, load
 from gitops.connections import Connections
-from gitops.errors import GitopsError
+from gitops.control import Asked, Door, Show, View
+from gitops.errors import GitopsError, PermanentError
 from gitops.execute.events import Event
 from gitops.execute.standby import Standby
 from gitops.lookout import LookOut
-from gitops.reconcile import Request, Trigger, reconcile, recover
+from gitops.reconcile import Request, Result, Trigger, reconcile, recover
 from gitops.source.triggers import Poll, Watch
 from gitops.store.records import Store
+from gitops.views import result_view
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +33,20 @@ LOGGED = frozenset(
     {"state", "play", "changed", "failed", "unreachable", "job", "absent", "tolerated", "revert", "fence"}
 )
 """Kinds of events."""
+
+
+ORDER_LOOK_S = 0.5  # how often a command looks whether the service is still at work
+
+
+@dataclass
+class _Order:
+    """What a command has asked for, and what came of it."""
+
+    asked: Asked
+    show: Show
+    done: threading.Event = field(default_factory=threading.Event)
+    result: View = field(default_factory=dict)
+    failure: GitopsError | None = None
 
 
 class Worker:
@@ -41,6 +60,7 @@ class Worker:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name=f"app-{app.name}", daemon=True)
         self._look_out = LookOut(app)
+        self._orders: queue.SimpleQueue[_Order] = queue.SimpleQueue()
         repo = app.settings.source.local_repo
         self._watch = Watch(repo, self.wake) if repo else None
 
@@ -54,6 +74,22 @@ class Worker:
         """Asks for a pass at once; one that is under way learns of a newer commit."""
         self._woken.set()
         self._look_out.wake()
+
+    def ask(self, asked: Asked, show: Show) -> View:
+        """Deploys as a command asks, after what is under way; returns the result's view.
+
+        Raises:
+            GitopsError: why it could not.
+        """
+        order = _Order(asked, show)
+        self._orders.put(order)
+        self._woken.set()
+        while not order.done.wait(ORDER_LOOK_S):
+            if not self._thread.is_alive():
+                raise PermanentError("the service is stopping", hint="try again")
+        if order.failure is not None:
+            raise order.failure
+        return order.result
 
     def stop(self) -> None:
         """Asks for the end: a rollout under way stops at its next batch boundary."""
@@ -69,9 +105,46 @@ class Worker:
     def _follow(self) -> None:
         trigger: Trigger = "poll"
         while not self._stopping.is_set():
+            self._carry_out_orders()
             delay = self._pass(trigger)
             trigger = "push" if self._woken.wait(delay) else "poll"
             self._woken.clear()
+
+    def _carry_out_orders(self) -> None:
+        """What commands have asked for meanwhile."""
+        while not self._orders.empty():
+            order = self._orders.get()
+            try:
+                order.result = result_view(self._ordered(order))
+            except GitopsError as problem:
+                order.failure = problem
+            except Exception as error:  # one command's fault must not end the service
+                log.exception("%s: internal error, please report it", self.app.name)
+                order.failure = PermanentError(f"internal error: {type(error).__name__}: {error}")
+            order.done.set()
+
+    def _ordered(self, order: _Order) -> Result:
+        app, asked = self.app, order.asked
+        if app.store.paused(app.name):
+            raise PermanentError(f"{app.name} is paused", hint=f"gitops resume {app.name}")
+        newest = app.fetch()
+        commit = app.clone.resolve(asked.revision) if asked.revision else ""
+        if asked.confirm:
+            app.store.lift(app.name, commit or newest)
+
+        def report(event: Event) -> None:
+            self._report(event)
+            order.show(event)
+
+        request = Request("manual", commit, confirmed=asked.confirm, interrupted=self._shut_down)
+        result = reconcile(app, request, report)
+        self._log(result)
+        return result
+
+    def _shut_down(self, commit: str) -> Literal["", "shutdown", "superseded"]:
+        """What a person has asked for is not given up for a newer commit."""
+        del commit
+        return "shutdown" if self._stopping.is_set() else ""
 
     def _pass(self, trigger: Trigger) -> float:
         """One pass; returns the seconds until the next."""
@@ -87,9 +160,7 @@ class Worker:
                 with self._look_out:
                     result = reconcile(app, Request(trigger, interrupted=self._interrupted), self._report)
                 app.store.set_message(app.name, result.message if result.outcome == "held" else "")
-                if result.deployment is not None:
-                    log.info("%s: %s %s %s", app.name, result.commit[:12], result.outcome, result.message)
-                    app.standby.warm()  # for the next one
+                self._log(result)
                 if result.outcome in ("rolled-back", "failed", "superseded", "cancelled"):
                     self.wake()  # the branch may have moved on meanwhile: the next commit goes on normally
             return self._poll.succeeded()
@@ -100,6 +171,11 @@ class Worker:
             log.exception("%s: internal error, please report it", app.name)
             app.store.set_message(app.name, f"internal error: {type(error).__name__}: {error}")
         return self._poll.failed()
+
+    def _log(self, result: Result) -> None:
+        if result.deployment is not None:
+            log.info("%s: %s %s %s", self.app.name, result.commit[:12], result.outcome, result.message)
+            self.app.standby.warm()  # for the next one
 
     def _interrupted(self, commit: str) -> Literal["", "shutdown", "superseded"]:
         """Why the rollout of that commit is to end at its next batch boundary."""
@@ -138,24 +214,37 @@ class Service:
         watch = Watch(self._config, self._changed.set)
         watch.start()
         with (
+            ExitStack() as door,
             Store(settings.store) as store,
             Connections(owner="gitops serve") as connections,
             Standby(connections.folder, connections.environment()) as standby,
         ):
             standby.warm()
             self._follow(settings, store, connections, standby)
+            door.enter_context(Door(self._config, self._answer))
             log.info("serving %s", self._config)
             while not self._stopping.is_set():
                 self._changed.wait()
                 self._changed.clear()
                 if not self._stopping.is_set():
                     self._follow(self._reloaded(settings), store, connections, standby)
+            door.close()
             log.info("stopping: rollouts end at their next batch boundary")
             for worker in self._workers.values():
                 worker.stop()
             for worker in self._workers.values():
                 worker.join()
         watch.stop()
+
+    def _answer(self, asked: Asked, show: Show) -> View:
+        """What a command asks, of the worker of its application."""
+        worker = self._workers.get(asked.app)
+        if worker is None:
+            known = ", ".join(sorted(self._workers)) or "none"
+            raise PermanentError(
+                f"the service follows no application {asked.app!r}", hint=f"it follows {known}"
+            )
+        return worker.ask(asked, show)
 
     def stop(self) -> None:
         """Asks the service to end."""

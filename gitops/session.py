@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,30 +18,12 @@ from gitops.logs import Line, container_logs
 from gitops.model.observed import Observed
 from gitops.model.plan import Plan
 from gitops.observe.hosts import observe
+from gitops.places import find_config
 from gitops.reconcile import left_half_way
 from gitops.render import deployment as rendered
 from gitops.render.haproxy import fragment
 from gitops.rollout import plan_for, together
 from gitops.store.records import Store
-
-CONFIG_PLACES = (Path("gitops.yaml"), Path("/etc/gitops/gitops.yaml"))
-
-
-def find_config(given: Path | None) -> Path:
-    """The configuration file: as given, from `$GITOPS_CONFIG`, or at its usual places.
-
-    Raises:
-        PermanentError: there is none.
-    """
-    named = given or (Path(os.environ["GITOPS_CONFIG"]) if os.environ.get("GITOPS_CONFIG") else None)
-    places = (named,) if named else CONFIG_PLACES
-    for place in places:
-        if place.is_file():
-            return place
-    looked = ", ".join(str(place) for place in places)
-    raise PermanentError(
-        f"no configuration at {looked}", hint="gitops init writes one; or name it with -c FILE"
-    )
 
 
 @dataclass

@@ -13,9 +13,25 @@ from gitops.channel.mux import Control
 from gitops.channel.processes import alive, start_time
 from gitops.channel.ssh import SSH_ARGS
 from gitops.errors import GitopsError
+from gitops.places import runtime_folder
 
 VARIABLE = "GITOPS_CHANNELS"
 """Tells the workers of a playbook where the controller keeps its records."""
+
+
+def base_folder() -> Path:
+    """Makes the folder of all of this user's sockets, mode 0700.
+
+    Raises:
+        HostSetupError: somebody else has one there.
+    """
+    base = runtime_folder()
+    base.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = base.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise HostSetupError(f"{base} is not a folder of this user", hint="remove it")
+    base.chmod(0o700)
+    return base
 
 
 def own_folder() -> Path:
@@ -23,12 +39,7 @@ def own_folder() -> Path:
 
     Its path is short: a Unix socket's has at most 107 bytes.
     """
-    base = _base()
-    base.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = base.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise HostSetupError(f"{base} is not a folder of this user", hint="remove it")
-    base.chmod(0o700)
+    base = base_folder()
     _sweep(base)
     own = base / f"c{os.getpid()}-{start_time(os.getpid())}"
     own.mkdir(mode=0o700, exist_ok=True)
@@ -53,13 +64,6 @@ def end_folder(folder: Path) -> None:
             with suppress(GitopsError), Control(str(entry), 2.0) as control:
                 control.terminate()
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _base() -> Path:
-    if os.getuid() == 0:
-        return Path("/run/gitops")
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    return Path(runtime) / "gitops" if runtime else Path(f"/tmp/gitops-{os.getuid()}")  # noqa: S108 - owner and mode are checked
 
 
 def _sweep(base: Path) -> None:

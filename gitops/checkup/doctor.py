@@ -17,7 +17,8 @@ from gitops.connections import Connections
 from gitops.desired import inventory as inventories
 from gitops.errors import GitopsError
 from gitops.model.fleet import Fleet, Host
-from gitops.session import Session, find_config
+from gitops.places import find_config
+from gitops.session import Session
 
 SIDE_BY_SIDE = 32  # hosts examined at once
 

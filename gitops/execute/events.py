@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gitops.render.playbook import HERE
+from gitops.model.run import HERE
 from gitops.tasks import story
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+HERE = "localhost"
+"""Where the task that rolls out runs: on the controller, from where it reaches every host by its channel."""
+
 
 @dataclass(frozen=True)
 class Run:

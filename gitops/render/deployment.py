@@ -17,6 +17,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 _COPIED = (
     "__init__.py",
     "errors.py",
+    "places.py",
     "assets.py",
     "channel/*.py",
     "model/__init__.py",

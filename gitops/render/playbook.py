@@ -10,12 +10,10 @@ from typing import Any
 
 from gitops.errors import PermanentError
 from gitops.model.plan import Backend, Plan, Retire, Start
+from gitops.model.run import HERE
 from gitops.render.environment import environment
 from gitops.render.graph import Gate, Judging, Pulls, Release, Step, Switch, Watch, Work, graph
 from gitops.render.haproxy import backend_name
-
-HERE = "localhost"
-"""The play that rolls out runs on the controller, in one process, which reaches every host by its channel."""
 
 LOCK_TAG = "lock"
 """Of the play that a controller leaves out: it holds the locks already."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from support.load import Load
-from support.shop import MakeShop, Shop, until
+from support.shop import NEVER_HEALTHY, MakeShop, Shop, until
 
 from gitops.execute.processes import find
 from gitops.store.records import Store
@@ -128,6 +128,35 @@ def test_changes_of_the_configuration_are_followed(make_shop: MakeShop) -> None:
         until(lambda: "last good configuration stays" in shop.service_log, 20, "the refusal of a broken one")
         shop.configure()
         assert shop.ended(commit)["outcome"] == "succeeded"
+
+
+def test_sync_lets_the_service_do_it(make_shop: MakeShop) -> None:
+    """Over its connections, without waiting for its locks; what is told and how it ends is the same."""
+    shop = make_shop("asked", replicas=2, sync="manual")
+    with shop.serving():
+        until(lambda: "serving" in shop.service_log, 30, "the service")
+        commit = shop.push("v1")
+        result = shop.sync()
+        assert (result["exit"], result["outcome"], result["commit"]) == (0, "succeeded", commit)
+        assert "web.1 started and is healthy" in result["stderr"]
+        assert f"{commit[:12]} succeeded" in shop.service_log, "the command did it on its own"
+        assert shop.sync()["outcome"] == "nothing"
+        shop.compose["services"]["web"]["healthcheck"] = {
+            "test": NEVER_HEALTHY,
+            "interval": "200ms",
+            "retries": 2,
+        }
+        bad = shop.push("never healthy")
+        result = shop.sync()
+        assert (result["exit"], result["outcome"]) == (3, "rolled-back")
+        assert "healthy" in result["message"]
+        assert shop.gitops("sync", shop.name, "--commit", "no-such-branch").returncode == 1
+        assert shop.gitops("sync", shop.name, "--commit", commit, "-o", "json").returncode == 0
+        assert shop.gitops("pause", shop.name).returncode == 0
+        refused = shop.gitops("sync", shop.name)
+        assert (refused.returncode, "is paused" in refused.stderr) == (1, True)
+    assert [d["outcome"] for d in shop.history()] == ["rolled-back", "succeeded"]
+    assert shop.read("status", shop.name)["quarantined"] == [bad]
 
 
 def test_two_applications_are_deployed_side_by_side(make_shop: MakeShop) -> None:
