@@ -8,6 +8,10 @@ from bench.cases import CASES
 from bench.figures import Figures
 
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+# Before the first run: no page links to files that are not there.
+UNMEASURED = "No figures yet: a whole run of `make bench` writes them.\n"
+_CHART = "![A bar for each way to deploy in each case](performance.svg)"
+_JSON = "All figures: [performance.json](performance.json)."
 
 
 def markdown(figures: Figures) -> str:
@@ -27,7 +31,7 @@ def markdown(figures: Figures) -> str:
 
 
 def refresh(page: str, figures: Figures) -> str:
-    """The page with these figures between its marks.
+    """The page with these figures between its marks, and the files that hold them.
 
     Raises:
         ValueError: it has no such marks.
@@ -36,7 +40,7 @@ def refresh(page: str, figures: Figures) -> str:
     _, end, tail = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"the page has no {BEGIN} ... {END}")
-    return f"{head}{BEGIN}\n{markdown(figures)}{END}{tail}"
+    return f"{head}{BEGIN}\n{_CHART}\n\n{markdown(figures)}\n{_JSON}\n{END}{tail}"
 
 
 def seconds(value: float | None) -> str:
