@@ -138,7 +138,7 @@ def running_lab(
     folder = folder_for(name)
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        shape = ("--hosts", str(hosts), "--podman", str(podman), "--edges", str(edges))
+        shape: tuple[str, ...] = ("--hosts", str(hosts), "--podman", str(podman), "--edges", str(edges))
         shape += ("--python",) if python else ()
         done = lab_command("up", "--dir", str(folder), *shape, "-o", "json")
         if done.returncode != 0:
