@@ -123,6 +123,7 @@ class ShiftPhase:
     share: Share
     backends: tuple[Backend, ...] | None  # what the edge serves from then on; None leaves it alone
     trial: Trial | None = None  # must end well before anything else is done
+    undone: tuple[Backend, ...] = ()  # what the edge serves at once where it does not
     when: When = "in-order"
 
 

@@ -229,6 +229,9 @@ def with_edge(
             leaving = {retire.container for retire in retires}
             after = frozenset(line for line in lines if line.name not in leaving)
             done = replace(phase, retires=retires)
+        elif isinstance(phase, ShiftPhase) and phase.trial:
+            nothing = replace(phase, share=replace(phase.share, percent=0))
+            done = replace(phase, undone=edge.backends(lines, _weights(weights, lines, lines, nothing)))
         weights = _weights(weights, lines, after, phase)
         then = now if after == lines and not isinstance(phase, ShiftPhase) else edge.backends(after, weights)
         found.append(replace(done, backends=None if then == now else then))

@@ -10,6 +10,7 @@ from gitops.model.fleet import CONTAINER_HOSTS, LOAD_BALANCERS, Fleet, Host
 from gitops.model.plan import Plan
 from gitops.render.container import service_file
 from gitops.render.environment import environment
+from gitops.render.graph import Judging, graph
 from gitops.render.haproxy import fragment
 from gitops.render.playbook import playbook, switches
 
@@ -65,6 +66,8 @@ def deployment(plan: Plan, *, deployment_id: str) -> dict[str, bytes]:
         # The last one is what a plan compares the edge with: the desired state alone.
         previous = None if file == max(edge) else plan.previous
         files[file] = fragment(plan.stack, previous, backends).encode()
+    for work in (step.work for step in graph(plan) if isinstance(step.work, Judging)):
+        files[work.file] = fragment(plan.stack, plan.previous, work.backends).encode()
     return dict(sorted(files.items()))
 
 

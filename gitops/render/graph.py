@@ -69,6 +69,8 @@ class Judging:
     service: str
     percent: int
     trial: Trial
+    file: str  # the fragment in the run folder that undoes it
+    backends: tuple[Backend, ...]  # the same as data
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,9 @@ class _Line:
         if phase.trial is None:
             return
         self.proven = tuple(self._watch(name) for name in phase.share.containers if name in self.started)
-        work = Judging(phase.service, phase.share.percent, phase.trial)
+        percent = phase.share.percent
+        file = f"back/{phase.service}-{percent:03d}.cfg"
+        work = Judging(phase.service, percent, phase.trial, file, phase.undone)
         name = f"judge {phase.service} {work.percent}%"
         self.judged = self._add(name, work, [self.switching, self.starting, self.judged])
 

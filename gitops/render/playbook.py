@@ -186,6 +186,7 @@ def _judging(plan: Plan, work: Judging) -> tuple[str, dict[str, Any]]:
         "pause_s": trial.pause_s,
         "manual": trial.manual,
         "judge": asdict(trial.judge),
+        "back": work.file,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -174,10 +175,25 @@ class Rollout:
     def _judge(self, step: Step) -> Outcome:
         if self.check:
             return Outcome(changed=False, message=f"{step['service']} would be judged")
-        trial = Trial(self.folder, self.channels, self.balancers, step, pause=self.cancelled.pause)
+        trial = Trial(
+            self.folder,
+            self.channels,
+            self.balancers,
+            step,
+            pause=self.cancelled.pause,
+            give_back=lambda: self._give_back(step),
+        )
         for host in self.balancers:
             self.tell(UNCHANGED, host, trial.about)
         return trial.stand()
+
+    def _give_back(self, step: Step) -> None:
+        """All requests to the old version at once: whatever follows from the failure follows later."""
+        target = edge.Target(self.app, (self.folder / step["back"]).read_text())
+        with suppress(GitopsError):  # the way back does it again
+            done = self._everywhere(self.balancers, lambda channel: edge.apply(channel, target))
+            for host in self.balancers:
+                self.tell(DONE, host, f"{step['service']}: all requests to the old version, {done.message}")
 
     def _remove(self, channel: Channel, step: Step) -> Outcome:
         return remove(channel.engine(), step["name"], step["grace_s"], check=self.check)

@@ -28,6 +28,7 @@ class Trial:
         balancers: hosts that are the edge.
         step: `service`, `backends`, `percent`, `new`, `old`, `pause_s`, `manual`, `judge`.
         pause: waits so many seconds, or raises where that has lost its point.
+        give_back: gives the old version all requests, the first thing when the new one fails.
     """
 
     def __init__(
@@ -38,12 +39,14 @@ class Trial:
         step: Mapping[str, Any],
         *,
         pause: Callable[[float], None],
+        give_back: Callable[[], None],
     ) -> None:
         self._folder = folder
         self._channels = channels
         self._balancers = balancers
         self._step = step
         self._pause = pause
+        self._give_back = give_back
         self._limits = Limits(**step["judge"])
         self._places = {one["name"]: one["host"] for one in step["new"]}
         self._old, self._new = Tally(), Tally()
@@ -118,6 +121,7 @@ class Trial:
         return judge(self._limits, self._old.total, self._new.total, over=over)
 
     def _undo(self, verdict: Verdict) -> None:
+        self._give_back()
         down = sorted(name for names in self._down.values() for name in names)
         worst = self._new.worst
         name = down[0] if down else worst[2] if worst else next(iter(self._places))

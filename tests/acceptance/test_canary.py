@@ -129,5 +129,6 @@ def test_blue_green_goes_over_at_once_and_back_at_once_while_the_old_set_is_kept
     assert result["outcome"] == "rolled-back", result
     assert "web with 100% of the requests: 5xx" in result["message"]
     assert load.report.failed == load.report.failures["500 bad"], load.report
+    assert "all requests to the old version" in result["stderr"]
     assert shop.containers() == before, "the set that was kept is the one that serves again"
     assert weights(shop) == []

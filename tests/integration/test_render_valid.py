@@ -33,7 +33,7 @@ def test_stock_ansible_reads_the_playbook(case: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_haproxy_reads_the_edge_after_every_step_without_a_warning(case: str, tmp_path: Path) -> None:
     run_folder = written(CASES[case](), tmp_path)
-    fragments = sorted(run_folder.glob("haproxy/*.cfg"))
+    fragments = sorted([*run_folder.glob("haproxy/*.cfg"), *run_folder.glob("back/*.cfg")])
     assert fragments
     for fragment in fragments:
         done = haproxy_accepts(assemble({"shop": fragment.read_text()}), tmp_path)

@@ -84,6 +84,8 @@ def test_the_old_version_is_whole_and_the_new_one_gets_its_share_until_the_last_
             assert abs(shares[-1] - Fraction(asked, 100)) < Fraction(1, 100)
             trial = phase.trial  # type: ignore[union-attr]
             assert {c.name for c in web_of(state)} == {*trial.old, *(name for _, name in trial.new)}
+            undone = {s.name: s.weight for b in phase.undone if b.service == "web" for s in b.servers}  # type: ignore[union-attr]
+            assert undone == {**dict.fromkeys(trial.old, 1), **{name: 0 for _, name in trial.new}}
         if seen < len(trials):
             assert len([c for c in web_of(state) if c.spec == spec(before)]) == olds
     assert all(one <= next_ for one, next_ in pairwise(shares)), "nothing is taken back on the way"

@@ -35,7 +35,7 @@ class Edge:
     """A load balancer and a host in one; `look` says what is seen at each look, from 0."""
 
     def __init__(self, look: Callable[[int], list[Stat]]) -> None:
-        self.looks = 0
+        self.looks = self.given_back = 0
         self._look = look
 
     def proxy(self) -> Edge:
@@ -49,6 +49,7 @@ class Edge:
         return self
 
     def logs(self, name: str, *, tail: int = 20) -> list[str]:
+        assert self.given_back == 1, "requests are given back before anything else"
         return [f"last words of {name}"][:tail]
 
 
@@ -58,7 +59,11 @@ def server(name: str, requests: int = 0, bad: int = 0, status: str = "UP") -> St
 
 def trial(folder: Path, edge: Edge, pause: Callable[[float], None] = lambda _: None, **step: Any) -> Trial:
     channels = cast("dict[str, Channel]", dict.fromkeys(("e1", "h1", "h2"), edge))
-    return Trial(folder, channels, ["e1"], {**STEP, **step}, pause=pause)
+
+    def give_back() -> None:
+        edge.given_back += 1
+
+    return Trial(folder, channels, ["e1"], {**STEP, **step}, pause=pause, give_back=give_back)
 
 
 def growing(bad: int = 0) -> Edge:
@@ -68,8 +73,10 @@ def growing(bad: int = 0) -> Edge:
 
 
 def test_the_pause_ends_it_and_the_numbers_are_told(tmp_path: Path) -> None:
-    outcome = trial(tmp_path, growing()).stand()
+    edge = growing()
+    outcome = trial(tmp_path, edge).stand()
     assert not outcome.changed
+    assert not edge.given_back
     assert outcome.message.startswith("web with 5% of the requests: 5xx 0% of 200 answers")
     assert list(tmp_path.iterdir()) == []
 
