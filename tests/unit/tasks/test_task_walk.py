@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gitops.tasks.outcome import Outcome, TaskError
@@ -115,6 +115,7 @@ def test_a_stop_keeps_new_things_from_beginning(more: bool, begun: list[str]) ->
     assert set(asked) <= {more}
 
 
+@settings(deadline=None)  # threads: how long an example takes is the machine's business
 @given(st.lists(st.sets(st.integers(0, 11)), max_size=12), st.integers(0, 12))
 def test_any_graph_is_walked_whole_in_order_or_fails_where_it_should(
     waits: list[set[int]], broken: int
