@@ -37,7 +37,7 @@ def ran(shop: Shop, service: str) -> list[Ran]:
         ).split()  # fmt: skip
         for each in json.loads(shop.lab.on(*on, "inspect", *ids)) if ids else []:
             state = each["State"]
-            image = each["Config"]["Image"]
+            image = shop.digests.get(each["Config"]["Image"].partition("@")[2], "")  # pinned by its digest
             began, ended = (datetime.fromisoformat(state[key]) for key in ("StartedAt", "FinishedAt"))
             found.append(Ran(host["name"], each["Id"], image, state["Status"], began, ended))
     return found
