@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-OURS = ("gitops", "sync")  # this project; the first one's figures are held against the peers'
+OURS = ("gitops", "sync", "cold")  # this project; the first one's figures are held against the peers'
 
 
 @dataclass(frozen=True)

@@ -217,7 +217,7 @@ class Service:
             ExitStack() as door,
             Store(settings.store) as store,
             Connections(owner="gitops serve") as connections,
-            Standby(connections.folder, connections.environment()) as standby,
+            Standby(connections.folder, connections.environment(), ready=2) as standby,
         ):
             standby.warm()
             self._follow(settings, store, connections, standby)

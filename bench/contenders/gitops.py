@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import datetime
 from typing import Any
@@ -33,11 +34,14 @@ class Serve(Contender):
         self.entry = Entry(fleet.lab.address(EDGE), self._domain)
         self._turn = ExitStack()
 
+    settings: Mapping[str, Any] = {}
+
     def prepare(self) -> None:
         """Makes repo and configuration."""
         inventory = str(self.fleet.inventory(f"{self.key}-inventory", EDGE))
         place = self.fleet.folder / self.key
-        self.shop = Shop.create(self.fleet.lab, self.key, place, inventory=inventory, poll="60s")
+        lab = self.fleet.lab
+        self.shop = Shop.create(lab, self.key, place, inventory=inventory, poll="60s", **self.settings)
         self._store = Store(f"sqlite:///{place / self.shop.store}")
 
     def begin(self, release: Release) -> None:
@@ -111,14 +115,11 @@ class Serve(Contender):
 
 
 class Sync(Serve):
-    """`gitops sync` of a pushed commit: a process from its start to its end."""
+    """`gitops sync` of a pushed commit, from the command's start to its end; a service runs and does it."""
 
     key = "sync"
     title = "gitops sync"
-
-    def begin(self, release: Release) -> None:
-        """Deploys the release."""
-        self._go(release, "succeeded")
+    settings: Mapping[str, Any] = {"sync": "manual"}
 
     def nothing(self) -> float:
         """The same command again."""
@@ -134,3 +135,16 @@ class Sync(Serve):
         took = timed(lambda: said.update(self.shop.sync()))
         self._check(said["outcome"], outcome)
         return took
+
+
+class Cold(Sync):
+    """The same without a service: the command imports, connects and takes the locks by itself."""
+
+    key = "cold"
+    title = "gitops sync, no service"
+    cases = frozenset("ad")
+    settings: Mapping[str, Any] = {}
+
+    def begin(self, release: Release) -> None:
+        """Deploys the release."""
+        self._go(release, "succeeded")

@@ -85,7 +85,7 @@ class Process:
             ending: asked twice a second; True kills the run.
 
         Returns:
-            The exit code; 0 only when every event has been told. None where it could not be started.
+            The exit code, when every event has been told. None where it could not be started.
         """
         self._on_event, self._ending = on_event, ending
         link = self._accept()
@@ -94,8 +94,8 @@ class Process:
             with link:
                 link.sendall(json.dumps({"cwd": str(cwd), "argv": list(argv)}).encode() + b"\n")
                 code = self._answer(link)
-        if code == 0 and self._last_event.wait(LOOK_S):
-            return 0
+        if code is not None and self._last_event.wait(LOOK_S):
+            return code
         self._thread.join()
         return self._code
 

@@ -14,18 +14,20 @@ from gitops.render import ansible_cfg
 
 
 class Standby:
-    """Processes for the rollouts of one controller; while one runs the next is not started yet.
+    """Processes for the rollouts of one controller.
 
     Args:
         folder: where each has a folder of its own; the path must be short.
         env: of each, added to a minimal environment.
+        ready: how many `warm` keeps ready: with two the way back need not wait for its own either.
     """
 
-    def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, env: Mapping[str, str], *, ready: int = 1) -> None:
         self._folder = folder
         self._env = env
+        self._most = ready
         self._numbers = itertools.count(1)
-        self._ready: Process | None = None
+        self._ready: list[Process] = []
         self._used: list[Process] = []
         self._mutex = threading.Lock()
 
@@ -38,18 +40,17 @@ class Standby:
         self.close()
 
     def warm(self) -> None:
-        """Starts one in the background unless one is ready: a rollout is likely."""
+        """Starts in the background what is not ready yet: a rollout is likely."""
         with self._mutex:
             self._clear()
-            if self._ready is None:
-                self._ready = self._start()
+            while len(self._ready) < self._most:
+                self._ready.append(self._start())
 
     def take(self) -> Process:
         """One that is ready, or will be soon."""
         with self._mutex:
             self._clear()
-            process = self._ready or self._start()
-            self._ready = None
+            process = self._ready.pop(0) if self._ready else self._start()
             self._used.append(process)
             return process
 
@@ -58,7 +59,7 @@ class Standby:
         with self._mutex:
             for process in self._all():
                 process.close()
-            self._used, self._ready = [], None
+            self._used, self._ready = [], []
 
     def _start(self) -> Process:
         return Process(self._folder / f"p{next(self._numbers)}", ansible_cfg(forks=1), self._env)
@@ -69,8 +70,7 @@ class Standby:
             if not process.alive:
                 process.close()
         self._used = [process for process in self._used if process.alive]
-        if self._ready is not None and not self._ready.alive:
-            self._ready = None
+        self._ready = [process for process in self._ready if process.alive]
 
     def _all(self) -> list[Process]:
-        return [*self._used, *([self._ready] if self._ready is not None else [])]
+        return [*self._used, *self._ready]
