@@ -35,6 +35,9 @@ LOGGED = frozenset(
 """Kinds of events."""
 
 
+SIGNAL_LOOK_S = 0.5
+"""A signal may meet another thread: the main one, whose business it is, must come round to hear of it."""
+
 ORDER_LOOK_S = 0.5  # how often a command looks whether the service is still at work
 
 
@@ -224,7 +227,8 @@ class Service:
             door.enter_context(Door(self._config, self._answer))
             log.info("serving %s", self._config)
             while not self._stopping.is_set():
-                self._changed.wait()
+                while not self._changed.wait(SIGNAL_LOOK_S):
+                    pass
                 self._changed.clear()
                 if not self._stopping.is_set():
                     self._follow(self._reloaded(settings), store, connections, standby)

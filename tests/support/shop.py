@@ -209,7 +209,10 @@ class Shop:
             finally:
                 if service.poll() is None:
                     service.terminate()
-                    service.wait(timeout=60)
+                    try:
+                        service.wait(timeout=60)
+                    finally:
+                        service.kill()
 
     @property
     def service_log(self) -> str:
