@@ -74,7 +74,10 @@ def _followed(channels: Mapping[str, Channel], containers: Sequence[Container], 
             thread.start()
         ended = 0
         while ended < len(threads):
-            line = tap.lines.get()
+            try:
+                line = tap.lines.get(timeout=LOOK_S)  # a Ctrl-C that meets another thread is heard by and by
+            except queue.Empty:
+                continue
             if line is None:
                 ended += 1
             else:

@@ -48,7 +48,7 @@ def status_view(
     return {
         "app": app,
         "sync": _sync(plan, good, target, lost),
-        "health": _health(plan, services, lost, progressing=progressing, paused=paused),
+        "health": _health(plan, services, lost, last=last, progressing=progressing, paused=paused),
         "commit": good,
         "target_commit": target,
         "quarantined": sorted(quarantined),
@@ -68,7 +68,13 @@ def _sync(plan: Plan | None, good: str, target: str, lost: Sequence[str]) -> str
 
 
 def _health(
-    plan: Plan | None, services: Sequence[View], lost: Sequence[str], *, progressing: bool, paused: bool
+    plan: Plan | None,
+    services: Sequence[View],
+    lost: Sequence[str],
+    *,
+    last: Deployment | None,
+    progressing: bool,
+    paused: bool,
 ) -> str:
     if paused:
         return "suspended"
@@ -77,7 +83,8 @@ def _health(
     if plan is None:
         return "unknown"
     short = any(service["healthy"] < service["desired"] for service in services)
-    return "degraded" if short or lost else "healthy"
+    done_without = last is not None and last.degraded and last.commit == plan.commit and not plan.empty
+    return "degraded" if short or lost or done_without else "healthy"
 
 
 def _service_names(plan: Plan | None, containers: Sequence[Container]) -> list[str]:

@@ -76,7 +76,8 @@ class Download:
         try:
             connection.request("GET", "/cgi-bin/slow", headers={"Host": self.host})
             response = connection.getresponse()
-            self.lines += [line.decode().strip() for line in response]
+            for line in response:
+                self.lines.append(line.decode().strip())
         except (OSError, http.client.HTTPException) as failure:
             self.problem = f"{type(failure).__name__}: {failure}"
         finally:
