@@ -41,7 +41,8 @@ class Serve(Contender):
         inventory = str(self.fleet.inventory(f"{self.key}-inventory", EDGE))
         place = self.fleet.folder / self.key
         lab = self.fleet.lab
-        self.shop = Shop.create(lab, self.key, place, inventory=inventory, poll="60s", **self.settings)
+        settings = {"image_retention": 100, **self.settings}  # the images are everybody's here
+        self.shop = Shop.create(lab, self.key, place, inventory=inventory, poll="60s", **settings)
         self._store = Store(f"sqlite:///{place / self.shop.store}")
 
     def begin(self, release: Release) -> None:
