@@ -73,13 +73,15 @@ def event_of(raw: Mapping[str, Any]) -> Event | None:
     task = str(data.get("task") or "")
     message = str(result.get("msg") or task or data.get("name") or data.get("play") or "")
     fields = result.get("gitops")
+    fields = fields if isinstance(fields, dict) else {}
+    host = str(fields.get("host") or data.get("host") or "")  # where it happened, not where the task ran
     return Event(
         at=str(raw.get("created") or ""),
         kind=kind,
-        message=message,
-        host=str(data.get("host") or ""),
+        message=message.removeprefix(f"{host}: "),
+        host=host,
         task=task,
-        data=fields if isinstance(fields, dict) else {},
+        data=fields,
     )
 
 
