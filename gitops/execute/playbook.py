@@ -39,7 +39,8 @@ def _load_plugins() -> None:
     warnings.filterwarnings("ignore", message="AnsibleCollectionFinder has already been configured")
     loader.inventory_loader.get("ansible.builtin.yaml")
     loader.strategy_loader.get("linear", class_only=True)
-    for kind in ("callback", "vars", "connection", "shell", "become"):
+    # Not those of `vars`: read ahead of an inventory they would give no host its variables.
+    for kind in ("callback", "connection", "shell", "become"):
         for _ in getattr(loader, f"{kind}_loader").all(class_only=True):
             pass
 
