@@ -44,6 +44,8 @@ class Application:
     connections: Connections
     standby: Standby
     state_dir: Path
+    out: Mapping[str, str] = field(default_factory=dict)
+    """Hosts that are to run nothing of it, with why: `host h2 drained`, `host h2 lost`."""
     _read: dict[tuple[str, str], Desired] = field(default_factory=dict)
 
     @property

@@ -100,7 +100,9 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         observed = observe(channels, fleet)
         desired = app.resolved(desired, channels, observed)
         previous = desired if commit == good else previous
-        plan = plan_for(desired, previous, observed, jobs=jobs, tolerate=app.settings.tolerate_unreachable)
+        plan = plan_for(
+            desired, previous, observed, jobs=jobs, tolerate=app.settings.tolerate_unreachable, out=app.out
+        )
     except ImageError as problem:
         return _no_image(app, desired, previous, channels, observed.away, request, report, problem)
     except PermanentError as problem:
@@ -152,7 +154,7 @@ def _held_back(app: Application, plan: Plan) -> str:
     degraded = last is not None and last.degraded
     if degraded and _failed_lately(app, plan, last):
         return "degraded: what failed is tried again later, or by gitops sync"
-    back = degraded and not plan.absent
+    back = degraded and not plan.missed
     if app.settings.self_heal or back:
         return ""
     return f"drifted: {plan.changes} changes to heal, and self_heal is false"

@@ -23,6 +23,7 @@ from gitops.model.plan import Plan, Spared
 from gitops.model.tolerance import ANY, NONE, Tolerance
 from gitops.observe.hosts import observe
 from gitops.plan import fence, make_plan
+from gitops.plan.diff import NOWHERE
 from gitops.plan.jobs import hosts_of_runs
 from gitops.plan.spare import spare
 from gitops.render import deployment as render
@@ -88,11 +89,13 @@ def plan_for(
     jobs: bool = True,
     tolerate: Tolerance = NONE,
     spared: tuple[Spared, ...] = (),
+    out: Mapping[str, str] = NOWHERE,
 ) -> Plan:
     """The plan from what was observed to what is desired.
 
     `previous` lends the words for the reasons, and its hosts: one that has left
-    the fleet is emptied. As many hosts as `tolerate` says may be absent.
+    the fleet is emptied, and so is one that is `out` (name -> why). As many others as `tolerate`
+    says may be absent.
     """
     return make_plan(
         desired.stack,
@@ -104,6 +107,7 @@ def plan_for(
         fragment=fragment,
         tolerate=tolerate.of(desired.fleet),
         spared=spared,
+        out=out,
     )
 
 
@@ -194,7 +198,9 @@ def _go_forward(
             plan = app.connections.allotments.plan(
                 app.name,
                 partial(observe, channels, together(desired, previous), away),
-                partial(plan_for, desired, previous, jobs=jobs, tolerate=tolerate, spared=spared),
+                partial(
+                    plan_for, desired, previous, jobs=jobs, tolerate=tolerate, spared=spared, out=app.out
+                ),
             )
         first = first or plan
         try:
@@ -212,7 +218,7 @@ def _go_forward(
                 continue
             lost = () if _too_late(failure) else observe(channels, plan.fleet).away
             unknown = hosts_of_runs(plan) & {host.name for host in lost}
-            if not lost or unknown or len(plan.absent) + len(lost) > tolerate.of(desired.fleet):
+            if not lost or unknown or plan.missed + len(lost) > tolerate.of(desired.fleet):
                 raise
             away = (*away, *lost)
             names = ", ".join(host.name for host in lost)
@@ -325,7 +331,7 @@ def _go_back(
             plan = app.connections.allotments.plan(
                 app.name,
                 partial(observe, channels, fleet, lost),
-                partial(plan_for, back, failed, rollback=True, tolerate=ANY, spared=spared),
+                partial(plan_for, back, failed, rollback=True, tolerate=ANY, spared=spared, out=app.out),
             )
         first = first or plan
         try:

@@ -98,7 +98,7 @@ class Session:
         observed = observe(channels, fleet)
         desired = app.resolved(desired, channels, observed, record=False)
         tolerate = app.settings.tolerate_unreachable
-        return plan_for(desired, previous, observed, tolerate=tolerate), observed
+        return plan_for(desired, previous, observed, tolerate=tolerate, out=app.out), observed
 
     def _good(self, app: Application) -> Desired | None:
         good = self.store.good(app.name)
@@ -164,7 +164,7 @@ class Session:
                 observed = observe(self.connections.open(desired.fleet), desired.fleet)
                 desired = app.known(desired, observed)
                 previous, tolerate = desired if good else None, app.settings.tolerate_unreachable
-                plan = plan_for(desired, previous, observed, tolerate=tolerate)
+                plan = plan_for(desired, previous, observed, tolerate=tolerate, out=app.out)
                 message = message or plan.degraded
         except GitopsError as problem:
             message = str(problem)

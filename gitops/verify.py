@@ -78,6 +78,7 @@ def difference(plan: Plan, observed: Observed) -> Problem | None:
         jobs=False,
         tolerate=len(plan.absent),
         spared=plan.spared,
+        out=dict(plan.out),
     )
     todo = again.starts or again.retires
     if todo:

@@ -196,6 +196,10 @@ def plan_view(plan: Plan, observed: Observed, final_fragment: str) -> View:
         "from_commit": plan.from_commit,
         "changes": plan.changes,
         "absent": [{"host": each.host.name, "reason": each.reason} for each in plan.absent],
+        "bound": [
+            {"service": keep.service, "slot": keep.slot, "host": keep.host, "reason": keep.reason}
+            for keep in plan.bound
+        ],
         "steps": [
             {
                 "batch": step.batch,

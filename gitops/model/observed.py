@@ -34,6 +34,7 @@ class Container:
     health: Health = "none"
     exit_code: int | None = None
     restarts: int | None = None  # None where the pass did not ask
+    created_s: float = 0.0  # when it was made, seconds since 1970 by its host's clock
     ports: tuple[tuple[int, int], ...] = ()  # (container port, host port), sorted
     timeout_s: float | None = None  # of a job: how long it may run
     ran_s: float = 0.0  # of a job that has ended

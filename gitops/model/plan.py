@@ -51,6 +51,7 @@ class Keep:
     host: str
     container: str
     reason: str = "unchanged"
+    bound: bool = False  # whether its host is to be empty, and its data keeps it there
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,7 @@ class Plan:
     previous: Stack | None = None  # what runs before, for the routes of services until they are removed
     absent: tuple[Absent, ...] = ()  # hosts of the fleet that take no part, by name
     spared: tuple[Spared, ...] = ()  # slots that stay on what they had
+    out: tuple[tuple[str, str], ...] = ()  # hosts that are to be empty, with why, by name
 
     @property
     def commit(self) -> str:
@@ -198,6 +200,17 @@ class Plan:
             f"degraded, {each.service}.{each.slot} stays as it was: {each.reason}" for each in self.spared
         ]
         return "\n".join(lines)
+
+    @property
+    def missed(self) -> int:
+        """How many of the absent hosts are tolerated: all but those that are to be empty anyway."""
+        out = dict(self.out)
+        return sum(absent.host.name not in out for absent in self.absent)
+
+    @property
+    def bound(self) -> tuple[Keep, ...]:
+        """What waits on a host that is to be empty, because its data lies there."""
+        return tuple(keep for keep in self.keeps if keep.bound)
 
     @property
     def starts(self) -> tuple[Start, ...]:

@@ -221,6 +221,12 @@ class Service:
         """Whether the edge HAProxy balances over this service's replicas."""
         return bool(self.container.target_ports)
 
+    @property
+    def volumes(self) -> tuple[str, ...]:
+        """The named volumes that its containers use: data that lies on one host, which they cannot leave."""
+        mounts = self.container.mounts
+        return tuple(sorted({mount.source for mount in mounts if mount.kind == "volume" and mount.source}))
+
 
 @dataclass(frozen=True)
 class Stack:

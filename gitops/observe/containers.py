@@ -68,6 +68,7 @@ def parse(entry: Json, host: str) -> Container | None:
         state=cast("ContainerState", state),
         health=cast("Health", health.group(1)) if health else "none",
         exit_code=int(exited.group(1)) if exited else None,
+        created_s=float(entry.get("Created") or 0),
         ports=_ports(entry.get("Ports") or []),
         timeout_s=_number(labels.get(LABEL_TIMEOUT, "")),
         fence=labels.get(LABEL_FENCE) == "true",

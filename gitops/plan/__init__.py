@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from gitops.errors import PermanentError
@@ -12,7 +12,8 @@ from gitops.model.plan import Absent, Backend, Keep, Phase, Plan, Pull, RetirePh
 from gitops.model.stack import Service, Stack
 from gitops.plan import edge
 from gitops.plan.absent import Held, absent_hosts, held
-from gitops.plan.diff import ServiceDiff, compare
+from gitops.plan.diff import NOWHERE, ServiceDiff, compare
+from gitops.plan.explain import bound_reason
 from gitops.plan.guard import ConfirmationRequiredError, removal_guard
 from gitops.plan.jobs import compare_job
 from gitops.plan.rollout import Move, order, with_edge
@@ -36,6 +37,7 @@ def make_plan(
     fragment: FragmentOf | None = None,
     tolerate: int = 0,
     spared: tuple[Spared, ...] = (),
+    out: Mapping[str, str] = NOWHERE,
 ) -> Plan:
     """The way from what runs to what one commit says.
 
@@ -52,21 +54,24 @@ def make_plan(
         tolerate: how many hosts may be absent: the plan goes on without them, and what
             they have stays as it is.
         spared: slots that stay as they are, because what was to take their place has failed.
+        out: hosts that are to be empty, with why, such as `host h2 drained` or `host h2 lost`: what runs
+            there is moved, but for what has its data there. They may be absent whatever is tolerated.
 
     Raises:
         TransientError: more hosts are absent, or one without which nothing can be done.
         PermanentError: no host can take a container, or nothing can serve it.
     """
-    absent = absent_hosts(fleet, observed, tolerate)
+    out = {host.name: out[host.name] for host in fleet.hosts if host.name in out}
+    absent = absent_hosts(fleet, observed, tolerate, out)
     everyone, fleet = fleet, _without(fleet, absent)
     _check(stack, fleet)
     containers = [c for c in observed.containers(stack.app) if fleet.host(c.host)]
     seen = edge.look(stack.app, fleet, observed)
-    away = held(stack, previous, absent, observed, seen, rollback=rollback)
+    away = held(stack, previous, absent, observed, seen, rollback=rollback, out=out)
     run = jobs and not rollback
-    diffs = _diffs(stack, previous, everyone, containers, seen, absent, away, spared, jobs=run)
+    diffs = _diffs(stack, previous, everyone, containers, seen, absent, away, spared, out, jobs=run)
     gone = tuple(c for c in containers if stack.service(c.service) is None)
-    starts = schedule(stack, diffs, gone, fleet, observed, complete=not absent)
+    starts = schedule(stack, diffs, gone, fleet, observed, complete=not absent, out=out)
     move = Move(stack, previous, diffs, gone, starts, rollback, seen.anywhere, seen.weights)
     lines = _lines_now(stack, previous, fleet, diffs, gone, seen)
     phases, final = with_edge(
@@ -80,7 +85,7 @@ def make_plan(
         pulls=_pulls(stack, starts.values()),
         keeps=(
             *(
-                Keep(c.service, c.slot, c.host, c.name)
+                _keep(stack.app, diff.service, c, out)
                 for diff in diffs
                 for c in sorted(diff.keeps, key=lambda c: c.slot)
             ),
@@ -93,7 +98,15 @@ def make_plan(
         previous=previous,
         absent=absent,
         spared=spared,
+        out=tuple(sorted(out.items())),
     )
+
+
+def _keep(app: str, service: Service, container: Container, out: Mapping[str, str]) -> Keep:
+    kept = (service.name, container.slot, container.host, container.name)
+    if container.host in out and service.volumes and service.job is None:
+        return Keep(*kept, bound_reason(app, service, container.host, out[container.host]), bound=True)
+    return Keep(*kept)
 
 
 def _without(fleet: Fleet, absent: Iterable[Absent]) -> Fleet:
@@ -118,6 +131,7 @@ def _diffs(
     absent: Iterable[Absent],
     away: Held,
     spared: Iterable[Spared],
+    out: Mapping[str, str],
     *,
     jobs: bool,
 ) -> tuple[ServiceDiff, ...]:
@@ -140,6 +154,8 @@ def _diffs(
             absent=gone,
             held=away.slots(service.name),
             spared=[each.slot for each in spared if each.service == service.name],
+            out=out,
+            moved=away.moved_of(service.name),
         )
 
     return tuple(diff(service) for service in stack.services)

@@ -4,13 +4,17 @@ A host that the controller cannot reach may serve all the same. So its replicas 
 neither started elsewhere nor taken out of the load balancers, whose own checks rule
 over them, until it is back and says what it has. A replica that the commit has no use
 for counts as missing, like one that nobody knows of.
+
+Another thing is a host that is to be empty (`out`: it is lost for good as far as anybody
+knows, or was drained before it went): what it had is started elsewhere, but for what has
+its data there.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from gitops.errors import TransientError, Where
 from gitops.model.fleet import Fleet
@@ -18,7 +22,7 @@ from gitops.model.observed import Container, Observed, ObservedHost
 from gitops.model.plan import Absent, Keep
 from gitops.model.stack import Service, Stack
 from gitops.plan.edge import Line, Seen
-from gitops.plan.schedule import has_volume
+from gitops.plan.explain import bound_reason
 
 _NAME = re.compile(r"(?P<slot>\d+)-(?P<digest>[0-9a-f]+)(-\d+)?")  # of a container, after `APP-SERVICE-`
 
@@ -31,24 +35,33 @@ class Held:
         keeps: what is left as it is.
         stays: what the load balancers go on serving of it.
         leaves: what they serve until the end of the rollout: the commit has no use for it.
+        moved: why a slot of theirs, (service, slot), is started elsewhere.
     """
 
     keeps: tuple[Keep, ...] = ()
     stays: frozenset[Line] = frozenset()
     leaves: frozenset[Line] = frozenset()
+    moved: Mapping[tuple[str, int], str] = field(default_factory=dict)
 
     def slots(self, service: str) -> frozenset[int]:
         """The slots of a service that need no container elsewhere."""
         return frozenset(keep.slot for keep in self.keeps if keep.service == service)
 
+    def moved_of(self, service: str) -> dict[int, str]:
+        """The slots of a service that are started elsewhere, with why."""
+        return {slot: why for (name, slot), why in self.moved.items() if name == service}
 
-def absent_hosts(fleet: Fleet, observed: Observed, tolerate: int) -> tuple[Absent, ...]:
+
+def absent_hosts(
+    fleet: Fleet, observed: Observed, tolerate: int, out: Mapping[str, str]
+) -> tuple[Absent, ...]:
     """The hosts to go on without, by name.
 
     Args:
         fleet: the hosts; one in no group has left and is not missed.
         observed: what the hosts reported.
         tolerate: how many may be absent.
+        out: hosts that are to be empty: these nobody misses.
 
     Raises:
         TransientError: more are, or every container host or load balancer is.
@@ -65,8 +78,9 @@ def absent_hosts(fleet: Fleet, observed: Observed, tolerate: int) -> tuple[Absen
     names = {absent.host.name for absent in found}
     groups = (("container host", fleet.container_hosts), ("load balancer", fleet.load_balancers))
     lacking = next((kind for kind, hosts in groups if hosts and {host.name for host in hosts} <= names), "")
-    if len(found) > tolerate or lacking:
-        first = found[0]
+    missed = [absent for absent in found if absent.host.name not in out]
+    if len(missed) > tolerate or lacking:
+        first = next(iter(missed), found[0])
         why = f": {first.reason}" if first.reason else ""
         more = f"; nor can {', '.join(sorted(names - {first.host.name}))}" if len(found) > 1 else ""
         hint = f"no {lacking} is left" if lacking else f"tolerate_unreachable allows {tolerate}"
@@ -86,6 +100,7 @@ def held(
     seen: Seen,
     *,
     rollback: bool,
+    out: Mapping[str, str],
 ) -> Held:
     """What the absent hosts have, and what becomes of it.
 
@@ -100,34 +115,50 @@ def held(
         observed: what the other hosts reported.
         seen: what the load balancers serve.
         rollback: whether this goes back: then only replicas of the desired version count.
+        out: hosts that are to be empty, with why.
     """
-    hosts = {absent.host.address: absent for absent in absent if absent.host.runs_containers}
+    hosts = {absent.host.address: absent.host for absent in absent if absent.host.runs_containers}
     containers = observed.containers(stack.app)
     keeps: dict[tuple[str, int, str], Keep] = {}
     stays: set[Line] = set()
     leaves: set[Line] = set()
+    moved: dict[tuple[str, int], str] = {}
     for line in _lines(stack.app, previous, observed):
         away = hosts.get(line.address)
+        service = stack.service(line.service)
+        if away is not None and away.name in out and not (service and service.volumes):
+            moved[line.service, _slot(stack.app, line, None)] = out[away.name]
+            continue
         # One that some load balancer does not serve now would have to be taken in, and to pass its check.
         if away is None or (seen.known and line.name not in seen.everywhere):
             continue
-        service = stack.service(line.service)
         slot = _slot(stack.app, line, service if rollback else None)
         if service is None or not _useful(service, slot, line.target, containers):
             leaves.add(line)
             continue
         stays.add(line)
-        reason = f"{away.host.name} is absent, left as it is"
-        keeps[line.service, slot, line.name] = Keep(line.service, slot, away.host.name, line.name, reason)
-    if hosts:
-        for service in stack.services:
-            before = previous.service(service.name) if previous else None
-            told = {slot for name, slot, _ in keeps if name == service.name}
-            for slot in set(_unseen(service, before, containers)) - told:
-                keeps[service.name, slot, ""] = Keep(
-                    service.name, slot, _only(hosts.values()), "", "on an absent host, left as it is"
-                )
-    return Held(tuple(keeps[key] for key in sorted(keeps)), frozenset(stays), frozenset(leaves))
+        keeps[line.service, slot, line.name] = _keep(stack.app, service, slot, away.name, line.name, out)
+    names = sorted(host.name for host in hosts.values())
+    for service in stack.services if names else ():
+        before = previous.service(service.name) if previous else None
+        told = {slot for name, slot, _ in keeps if name == service.name}
+        for slot in set(_unseen(service, before, containers)) - told:
+            if service.volumes or not set(names) <= out.keys():
+                host = names[0] if len(names) == 1 else ""
+                keeps[service.name, slot, ""] = _keep(stack.app, service, slot, host, "", out)
+            else:
+                moved.setdefault((service.name, slot), ", ".join(out[name] for name in names))
+    return Held(tuple(keeps[key] for key in sorted(keeps)), frozenset(stays), frozenset(leaves), moved)
+
+
+def _keep(app: str, service: Service, slot: int, host: str, container: str, out: Mapping[str, str]) -> Keep:
+    """What is left as it is on an absent host, or on one of several where `host` is empty."""
+    if host in out:
+        return Keep(
+            service.name, slot, host, container, bound_reason(app, service, host, out[host]), bound=True
+        )
+    reason = f"{host} is absent, left as it is" if container else "on an absent host, left as it is"
+    return Keep(service.name, slot, host, container, reason)
 
 
 def _lines(app: str, previous: Stack | None, observed: Observed) -> Iterator[Line]:
@@ -174,7 +205,7 @@ def _unseen(service: Service, before: Service | None, containers: Iterable[Conta
     """
     if before is None or "global" in (before.mode, service.mode):
         return ()
-    if (before.served or service.served) and not has_volume(service):
+    if (before.served or service.served) and not service.volumes:
         return ()
     return _empty(service, min(before.replicas, service.replicas), containers)
 
@@ -183,8 +214,3 @@ def _empty(service: Service, replicas: int, containers: Iterable[Container]) -> 
     """The slots, of so many, for which no host reports a container."""
     taken = {c.slot for c in containers if c.service == service.name}
     return [slot for slot in range(1, replicas + 1) if slot not in taken]
-
-
-def _only(hosts: Iterable[Absent]) -> str:
-    names = [absent.host.name for absent in hosts]
-    return names[0] if len(names) == 1 else ""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from gitops.model.observed import Container
 from gitops.model.stack import Service
 from gitops.plan.explain import missing_reason, spec_reason, state_reason
+
+NOWHERE: Mapping[str, str] = MappingProxyType({})
+NOTHING: Mapping[int, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -59,11 +63,14 @@ class _Judge:
     hosts: frozenset[str]  # names of container hosts
     claims: Mapping[int, str]  # host port -> service that publishes it on the host itself
     settled: Callable[[Container], bool]
+    out: Mapping[str, str] = field(default_factory=dict)  # hosts that are to be empty, with why
 
     def objection(self, container: Container) -> str:
         """Why a container cannot stay, or empty."""
         if container.host not in self.hosts:
             return f"host {container.host} left the fleet"
+        if container.host in self.out:
+            return self.out[container.host]
         if container.spec != self.service.container.digest:
             return spec_reason(container, self.before, self.service)
         if reason := state_reason(container):
@@ -79,11 +86,15 @@ class _Judge:
         return ""
 
     def best_first(self, containers: Sequence[Container]) -> list[Container]:
-        """The one to keep or to take over from first."""
-        return sorted(
-            containers,
-            key=lambda c: (bool(self.objection(c)), not c.well, not self.settled(c), c.host, c.name),
-        )
+        """The one to keep or to take over from first.
+
+        Of those that are alike it is the newest: what a host lost and brings back has been replaced since.
+        """
+
+        def rank(c: Container) -> tuple[bool, bool, bool, float, str, str]:
+            return (bool(self.objection(c)), not c.well, not self.settled(c), -c.created_s, c.host, c.name)
+
+        return sorted(containers, key=rank)
 
 
 def compare(
@@ -97,6 +108,8 @@ def compare(
     absent: Collection[str] = (),
     held: Collection[int] = (),
     spared: Collection[int] = (),
+    out: Mapping[str, str] = NOWHERE,
+    moved: Mapping[int, str] = NOTHING,
 ) -> ServiceDiff:
     """Compares the containers of one service with what is desired.
 
@@ -110,11 +123,17 @@ def compare(
         absent: those of the hosts that cannot be used.
         held: slots that they have, as far as is known.
         spared: slots that stay on what they had, because the new container failed and that is tolerated.
+        out: those of the hosts that are to be empty, with why. What has its data there stays all the same.
+        moved: slots that such a host had which cannot be used, with why.
     """
-    judge = _Judge(service, before, frozenset(hosts), claims, settled)
+    out = NOWHERE if service.volumes else out
+    judge = _Judge(service, before, frozenset(hosts), claims, settled, out)
     if service.mode == "global":
         wanted, found, extra = _global_slots(judge, containers, sorted(hosts))
-        wanted = {slot: host for slot, host in wanted.items() if host not in absent}
+        for slot, host in wanted.items():
+            if host in out:
+                extra += [Surplus(c, out[host]) for c in judge.best_first(found.get(slot, ()))]
+        wanted = {slot: host for slot, host in wanted.items() if host not in absent and host not in out}
     else:
         wanted = {slot: "" for slot in range(1, service.replicas + 1) if slot not in held}
         found, extra = _replicated_slots(service, before, containers)
@@ -123,12 +142,13 @@ def compare(
     for slot in sorted(wanted):
         ranked = judge.best_first(found.get(slot, ()))
         if slot in spared:
-            kept = [c for c in ranked if c.well and c.spec != service.container.digest][:1]
+            old = [c for c in ranked if c.spec != service.container.digest or c.host in out]
+            kept = [c for c in old if c.well][:1]
             keeps += kept
             extra += [Surplus(c, "failed, which is tolerated") for c in ranked if c not in kept]
             continue
         if not ranked:
-            reason = missing_reason(slot, before, service, first=not containers)
+            reason = moved.get(slot) or missing_reason(slot, before, service, first=not containers)
             needs.append(Need(slot, reason, wanted[slot]))
             continue
         best, others = ranked[0], ranked[1:]

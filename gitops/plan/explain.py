@@ -112,6 +112,20 @@ def state_reason(container: Container) -> str:
     return "" if container.well else "container unhealthy"
 
 
+def bound_reason(app: str, service: Service, host: str, why: str) -> str:
+    """Why a container cannot leave a host that is to be empty, such as a drained one.
+
+    Args:
+        app: the application.
+        service: a service with named volumes.
+        host: where their data lies.
+        why: why the host is to be empty: `host h2 drained`.
+    """
+    names = ", ".join(f"{app}_{volume}" for volume in service.volumes)
+    one = len(service.volumes) == 1
+    return f"stays: its {'volume' if one else 'volumes'} {names} {'is' if one else 'are'} on {host} ({why})"
+
+
 def missing_reason(slot: int, before: Service | None, service: Service, *, first: bool) -> str:
     """Why a slot without any container gets one.
 

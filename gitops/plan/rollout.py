@@ -132,7 +132,6 @@ def _service(move: Move, diff: ServiceDiff, early: frozenset[str], batch: int) -
     """The phases of one service: its batches, each with what must go before and what may go after."""
     policy = diff.service.policy(rollback=move.rollback)
     forced = stop_first_reason(diff.service, policy)
-    stop_first = policy.order == "stop-first" or bool(forced)
     phases: list[Phase] = []
     waiting: list[RetirePhase] = []  # of earlier batches, until their lag has passed
     earlier: list[Start] = []  # stop-first: what must have stood before more is taken away
@@ -142,7 +141,8 @@ def _service(move: Move, diff: ServiceDiff, early: frozenset[str], batch: int) -
         starts: list[Start] = []
         for need in chunk:
             start = move.starts[diff.service.name, need.slot]
-            if forced and need.replaces_well:
+            held = {c.host for c in need.outgoing} if forced else set()  # on another host the port is free
+            if start.host in held and need.replaces_well:
                 start = replace(start, reason=f"{start.reason}; {forced}")
             elif need.replaces_well and not move.rollback and (why := canary.obstacle(diff)):
                 start = replace(start, reason=f"{start.reason}; {why}")
@@ -152,7 +152,7 @@ def _service(move: Move, diff: ServiceDiff, early: frozenset[str], batch: int) -
                     continue
                 if not container.running:
                     before.append(move.retire(container, start.reason))
-                elif stop_first:
+                elif policy.order == "stop-first" or (forced and container.host == start.host):
                     stood = earlier.pop(0) if earlier else None
                     names = (stood.container, stood.host) if stood else ()
                     before.append(move.retire(container, start.reason, *names))

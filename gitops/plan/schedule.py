@@ -11,7 +11,7 @@ from gitops.model.fleet import Fleet
 from gitops.model.observed import Container, Observed
 from gitops.model.plan import Start
 from gitops.model.stack import Service, Stack
-from gitops.plan.diff import Need, ServiceDiff
+from gitops.plan.diff import NOWHERE, Need, ServiceDiff
 
 PORTS = range(20000, 30000)
 """Host ports that are allotted; outside of Linux' usual range for outgoing connections."""
@@ -28,6 +28,7 @@ class _Room:
     of_all: int
     used: set[int]  # host ports that cannot be allotted: in use now, allotted, or claimed by a service
     held: set[int]  # host ports that stay in use until the plan's end
+    out: str = ""  # why the host is to be empty, where it is
     of_service: Counter[str] = field(default_factory=Counter)
 
     def load(self, service: str) -> tuple[int, int, int, str]:
@@ -74,6 +75,7 @@ def schedule(
     observed: Observed,
     *,
     complete: bool = True,
+    out: Mapping[str, str] = NOWHERE,
 ) -> dict[tuple[str, int], Start]:
     """Places every container that is to be started.
 
@@ -85,6 +87,7 @@ def schedule(
         observed: what the hosts reported.
         complete: whether all hosts have; else one that is absent may have a container of a slot
             that looks empty, and once it is back the two must differ in name.
+        out: hosts that are to be empty, with why. Only what has its data there is started there.
 
     Returns:
         The start of each service and slot.
@@ -92,7 +95,7 @@ def schedule(
     Raises:
         PermanentError: no host can take a container.
     """
-    rooms = _rooms(stack, diffs, gone, fleet, observed)
+    rooms = _rooms(stack, diffs, gone, fleet, observed, out)
     names = {container.name for host in observed.hosts for container in host.containers}
     # HAProxy keeps the address of a server that it knows by name, one of a lost container, too.
     names |= {server.name for host in observed.hosts for server in host.servers}
@@ -105,7 +108,12 @@ def schedule(
 
 
 def _rooms(
-    stack: Stack, diffs: Sequence[ServiceDiff], gone: Sequence[Container], fleet: Fleet, observed: Observed
+    stack: Stack,
+    diffs: Sequence[ServiceDiff],
+    gone: Sequence[Container],
+    fleet: Fleet,
+    observed: Observed,
+    out: Mapping[str, str],
 ) -> dict[str, _Room]:
     leaving = {c.id for c in gone} | {c.id for diff in diffs for c in diff.outgoing}
     adopted = {
@@ -122,6 +130,7 @@ def _rooms(
         freed = {port for c in containers if c.id in leaving for _, port in c.ports}
         ours = [c for c in staying if c.app == stack.app and c.id not in adopted]
         room = _Room(host.name, len(ours), len(staying), used | claims, used - freed)
+        room.out = out.get(host.name, "")
         room.of_service.update(c.service for c in ours)
         rooms[host.name] = room
     return rooms
@@ -150,14 +159,15 @@ def _home(need: Need, service: Service, total: int, rooms: Mapping[str, _Room]) 
     """The host that a slot has or is bound to, unless staying there would unbalance the service."""
     if need.adopted:
         return rooms[need.adopted.host]
+    bound = need.host or next((c.host for c in need.outgoing if service.volumes and c.host in rooms), "")
+    if bound:  # with a named volume it stays where its data is, whatever is to become of the host
+        if rooms[bound].held & claimed(service):
+            raise _refusal(service, need, {bound: rooms[bound]})
+        return rooms[bound]
     open_ = {room.name: room for room in _open(service, rooms)}
-    if need.host:
-        if need.host not in open_:
-            raise _refusal(service, need, {need.host: rooms[need.host]})
-        return open_[need.host]
     room = next((open_[c.host] for c in need.outgoing if c.host in open_), None)
-    if room is None or has_volume(service):
-        return room  # with a named volume it stays where its data is
+    if room is None:
+        return None
     fair, spare = divmod(total, len(open_))
     count = room.of_service[service.name]
     if count < fair:
@@ -167,13 +177,8 @@ def _home(need: Need, service: Service, total: int, rooms: Mapping[str, _Room]) 
 
 
 def _open(service: Service, rooms: Mapping[str, _Room]) -> list[_Room]:
-    """The hosts where the service's own host ports are free."""
-    return [room for room in rooms.values() if not room.held & claimed(service)]
-
-
-def has_volume(service: Service) -> bool:
-    """Whether its containers have data that lies on one host."""
-    return any(mount.kind == "volume" and mount.source for mount in service.container.mounts)
+    """The hosts that take containers and where the service's own host ports are free."""
+    return [room for room in rooms.values() if not room.out and not room.held & claimed(service)]
 
 
 def _refusal(service: Service, need: Need, rooms: Mapping[str, _Room]) -> PermanentError:
@@ -182,9 +187,11 @@ def _refusal(service: Service, need: Need, rooms: Mapping[str, _Room]) -> Perman
             "the fleet has no container host", hint="name hosts in the inventory's group container_hosts"
         )
     ports = ", ".join(str(port) for port in sorted(claimed(service)))
+    taken = [room.name for room in rooms.values() if not room.out]
+    why = [room.out for room in rooms.values() if room.out]
+    why += [f"host port {ports} is taken on {', '.join(taken)}"] if taken else []
     return PermanentError(
-        f"no host can take replica {need.slot} of {service.name}: "
-        f"host port {ports} is taken on {', '.join(rooms)}",
+        f"no host can take replica {need.slot} of {service.name}: {'; '.join(why)}",
         hint="fewer replicas, another host port, or more container hosts",
     )
 

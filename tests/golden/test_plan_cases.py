@@ -14,6 +14,7 @@ case.yaml:
     ports: host -> host ports that something else uses
     absent: hosts that cannot be used
     tolerate: how many hosts may be absent; default: none
+    out: hosts that are to be empty -> why
     spared: `SERVICE.SLOT`s whose new container failed, which is tolerated
     servers: server -> what HAProxy reports instead of UP, or `absent`
 In container names a spec's digest is replaced by `was` or `now`, or `same` for both.
@@ -158,7 +159,8 @@ def text_of(plan: Plan, words: dict[str, str]) -> str:
         "at the end" + (", haproxy.cfg changes" if plan.edge_changes else ""),
         *edge_text(plan.backends, words),
     ]
-    return "\n".join(["nothing to do", *absent] if plan.empty else lines) + "\n"
+    bound = [f"{keep.service}.{keep.slot} {keep.reason}" for keep in plan.bound]
+    return "\n".join(["nothing to do", *absent, *bound] if plan.empty else lines) + "\n"
 
 
 @pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
@@ -180,7 +182,7 @@ def test_the_plan_is_as_written(folder: Path) -> None:
         slots = [each.rpartition(".") for each in case.get("spared", ())]
         spared = tuple(Spared(service, int(slot), "failed") for service, _, slot in slots)
         ways = {"rollback": case.get("back", False), "jobs": case.get("jobs", True)}
-        ways |= {"tolerate": case.get("tolerate", 0), "spared": spared}
+        ways |= {"tolerate": case.get("tolerate", 0), "spared": spared, "out": case.get("out", {})}
         text = text_of(plan_of(goal, fleet, observed, known, **ways), words)
     except GitopsError as error:
         text = f"{type(error).__name__} {error}\n"

@@ -26,6 +26,7 @@ from gitops.model.stack import (
     UpdateConfig,
 )
 from gitops.plan import make_plan
+from gitops.plan.diff import NOWHERE
 from gitops.plan.edge import backend_name
 
 APP = "shop"
@@ -110,6 +111,7 @@ def plan_of(
     jobs: bool = True,
     tolerate: int = 0,
     spared: tuple[Spared, ...] = (),
+    out: Mapping[str, str] = NOWHERE,
 ) -> Plan:
     """The plan, with a fragment to compare."""
     return make_plan(
@@ -122,6 +124,7 @@ def plan_of(
         fragment=fragment,
         tolerate=tolerate,
         spared=spared,
+        out=out,
     )
 
 
