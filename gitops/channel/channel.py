@@ -234,9 +234,11 @@ class Channel:
         command = shell(text, args, sudo=self._sudo if become is None else become)
         return self._again(lambda: self._transport.run(command, stdin, timeout_s))
 
-    def ask(self, script: str, *, args: Sequence[str] = (), timeout_s: float = RUN_S) -> Completed:
-        """As `run`, for questions that are asked often: by one shell that stays. Errors are not told."""
-        return self._again(lambda: self._reader.ask(script, args, timeout_s))
+    def ask(
+        self, script: str, *, args: Sequence[str] = (), text: str = "", timeout_s: float = RUN_S
+    ) -> Completed:
+        """As `run`, but by one shell that stays, for what is asked often: see `Reader.ask`."""
+        return self._again(lambda: self._reader.ask(script, args, timeout_s, text=text))
 
     def write(self, path: str, content: bytes, *, mode: str = "0644", become: bool | None = None) -> bool:
         """Writes a file atomically, its folder too; whether it changed.

@@ -29,8 +29,16 @@ class Reader:
         self._link: socket.socket | None = None
         self._mutex = threading.Lock()
 
-    def ask(self, script: str, args: Sequence[str], timeout_s: float) -> Completed:
-        """Runs a POSIX script that reads no input; its errors go nowhere.
+    def ask(self, script: str, args: Sequence[str], timeout_s: float, *, text: str = "") -> Completed:
+        """Runs a POSIX script; its errors go nowhere.
+
+        Where the shell has ended meanwhile it is run anew in another one: it must bear to be run twice.
+
+        Args:
+            script: the script.
+            args: its `$1`, `$2` and so on.
+            timeout_s: seconds until it must have ended.
+            text: its standard input, of whole lines and without NUL.
 
         Raises:
             UnreachableError: the session ended.
@@ -40,21 +48,26 @@ class Reader:
         with self._mutex:
             if self._link is not None:
                 try:
-                    return self._exchange(self._link, script, args, deadline)
+                    return self._exchange(self._link, script, args, text, deadline)
                 except UnreachableError:
                     pass  # it ended since the last question: ask a new one
             self._link = self._open()
-            return self._exchange(self._link, script, args, deadline)
+            return self._exchange(self._link, script, args, text, deadline)
 
     def close(self) -> None:
         """Ends the shell; a later question opens a new one."""
         with self._mutex:
             self._drop()
 
-    def _exchange(self, link: socket.socket, script: str, args: Sequence[str], deadline: float) -> Completed:
-        mark = f"-- {secrets.token_hex(16)} "  # not in any answer: nobody can know it
+    def _exchange(
+        self, link: socket.socket, script: str, args: Sequence[str], text: str, deadline: float
+    ) -> Completed:
+        token = secrets.token_hex(16)  # not in any answer or text: nobody can know it
+        mark = f"-- {token} "
         words = shlex.join(["sh", "-c", script, "sh", *args])
-        question = f"{words} </dev/null 2>/dev/null; printf '\\n%s%s\\n' {shlex.quote(mark)} $?\n"
+        given = f"<<'{token}'" if text else "</dev/null"
+        here = f"{text}{token}\n" if text else ""
+        question = f"{words} 2>/dev/null {given}\n{here}printf '\\n%s%s\\n' {shlex.quote(mark)} $?\n"
         answer = bytearray()
         end = f"\n{mark}".encode()
         try:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from gitops.errors import PermanentError
 from gitops.render.environment import environment
 
 MANAGED = "# managed by ansible-gitops"
 """How every file begins that this project writes on a host."""
+
+_SERVER = "    server "
+_PLAIN_SERVER = re.compile(
+    r" {4}server (?P<name>[A-Za-z0-9_.-]+) (?P<address>[0-9A-Fa-f.:]+):[1-9][0-9]{0,4}(?: weight [0-9]{1,3})?"
+)
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,30 @@ def assemble(fragments: Mapping[str, str]) -> str:
 
 def structure(config: str) -> str:
     """A configuration without its server lines: what only a reload can change."""
-    return "\n".join(line for line in config.splitlines() if not line.startswith("    server "))
+    return "\n".join(line for line in config.splitlines() if not line.startswith(_SERVER))
+
+
+def plain_servers(config: str) -> bool:
+    """Whether no server line can make the file invalid: all have addresses, and no name is there twice."""
+    seen: set[tuple[str, str]] = set()
+    section = ""
+    for line in config.splitlines():
+        if not line.startswith(_SERVER):
+            section = section if line.startswith(" ") else line
+            continue
+        match = _PLAIN_SERVER.fullmatch(line)
+        if match is None or (section, match["name"]) in seen or not _is_address(match["address"]):
+            return False
+        seen.add((section, match["name"]))
+    return True
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_claims(parsed: Mapping[str, Fragment]) -> None:

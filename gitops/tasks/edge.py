@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -14,8 +15,8 @@ from gitops.channel import Channel
 from gitops.channel.failures import ChannelTimeoutError, ProxyError
 from gitops.channel.proxy import Proxy, Stat
 from gitops.errors import PermanentError
-from gitops.render.edge import assemble, parse, structure
-from gitops.tasks.edge_files import ChangedMeanwhileError, EdgeFiles
+from gitops.render.edge import assemble, parse, plain_servers, structure
+from gitops.tasks.edge_files import ChangedMeanwhileError, EdgeFiles, OnDisk
 from gitops.tasks.outcome import Outcome, TaskError
 
 _PAUSE_S = 0.02
@@ -68,51 +69,76 @@ def read_target(folder: Path, app: str, steps: Sequence[Mapping[str, Any]]) -> T
 
 
 def apply(channel: Channel, target: Target, *, check: bool = False) -> Outcome:
-    """Writes the fragment and the whole haproxy.cfg, then makes the running HAProxy equal to it.
+    """Brings one load balancer to one fragment: see `Edge.apply`."""
+    return Edge(channel).apply(target, check=check)
 
-    Servers come and go at run time; anything else is a hitless reload.
 
-    Raises:
-        TaskError: kind `edge`: the file is not valid (nothing was changed then), HAProxy
-            refused a command, or its check does not reach a new server.
+class Edge:
+    """One load balancer during a rollout.
+
+    What its files hold is read once and known from then on: if somebody else changes
+    a fragment, the swap is refused, and they are read again.
     """
-    try:
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._files = EdgeFiles(channel)
+        self._there: OnDisk | None = None
+        self._mutex = threading.Lock()
+
+    def apply(self, target: Target, *, check: bool = False) -> Outcome:
+        """Writes the fragment and the whole haproxy.cfg, then makes the running HAProxy equal to it.
+
+        Servers come and go at run time; anything else is a hitless reload.
+
+        Raises:
+            TaskError: kind `edge`: the file is not valid (nothing was changed then), HAProxy
+                refused a command, or its check does not reach a new server.
+        """
+        with self._mutex:
+            try:
+                return self._in_turn(target, check=check)
+            except TaskError:
+                self._there = None
+                raise
+            except (ProxyError, ChannelTimeoutError, PermanentError) as error:
+                self._there = None
+                raise TaskError(error.message, "edge", hint=error.hint) from error
+
+    def _in_turn(self, target: Target, *, check: bool) -> Outcome:
         for _ in range(_TRIES - 1):
-            with suppress(ChangedMeanwhileError):
-                return _apply(channel, target, check=check)
-        return _apply(channel, target, check=check)
-    except TaskError:
-        raise
-    except (ProxyError, ChannelTimeoutError, PermanentError) as error:
-        raise TaskError(error.message, "edge", hint=error.hint) from error
+            try:
+                return self._once(target, check=check)
+            except ChangedMeanwhileError:
+                self._there = None
+        return self._once(target, check=check)
 
-
-def _apply(channel: Channel, target: Target, *, check: bool) -> Outcome:
-    files = EdgeFiles(channel)
-    there = files.read()
-    current = there.fragments.get(target.app, "")
-    if current != target.text and current in target.later:
-        return Outcome(changed=False, message="the edge is past this step")
-    fragments = {app: text for app, text in {**there.fragments, target.app: target.text}.items() if text}
-    config = assemble(fragments)
-    digest = hashlib.sha256(structure(config).encode()).hexdigest()
-    reload = digest != there.loaded or there.config != assemble(there.fragments)
-    writes = config != there.config or current != target.text
-    if check:
-        changes = writes or reload
-        return Outcome(changes, "haproxy.cfg would change" if changes else "haproxy.cfg is as wanted")
-    if writes:
-        files.swap(there, target.app, target.text, config)
-    running = _Running(channel.proxy(), target)
-    reload = running.follow(reload=reload)
-    if reload:
-        files.note_loaded(digest)
-    said = [
-        *(["haproxy.cfg swapped"] if writes else []),
-        *(["HAProxy reloaded"] if reload else []),
-        *running.said,
-    ]
-    return Outcome(bool(said), ", ".join(said) or "haproxy.cfg and HAProxy are as wanted")
+    def _once(self, target: Target, *, check: bool) -> Outcome:
+        there = self._there = self._there or self._files.read()
+        current = there.fragments.get(target.app, "")
+        if current != target.text and current in target.later:
+            return Outcome(changed=False, message="the edge is past this step")
+        fragments = {app: text for app, text in {**there.fragments, target.app: target.text}.items() if text}
+        config = assemble(fragments)
+        digest = hashlib.sha256(structure(config).encode()).hexdigest()
+        reload = digest != there.loaded or there.config != assemble(there.fragments)
+        writes = config != there.config or current != target.text
+        if check:
+            changes = writes or reload
+            return Outcome(changes, "haproxy.cfg would change" if changes else "haproxy.cfg is as wanted")
+        if writes:
+            proven = not reload and plain_servers(config)
+            there = self._there = self._files.swap(there, target.app, target.text, config, proven=proven)
+        running = _Running(self._channel.proxy(), target)
+        reload = running.follow(reload=reload)
+        if reload:
+            self._there = self._files.note_loaded(there, digest)
+        said = [
+            *(["haproxy.cfg swapped"] if writes else []),
+            *(["HAProxy reloaded"] if reload else []),
+            *running.said,
+        ]
+        return Outcome(bool(said), ", ".join(said) or "haproxy.cfg and HAProxy are as wanted")
 
 
 class _Running:

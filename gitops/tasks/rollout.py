@@ -54,6 +54,7 @@ class Rollout:
         self._room = {host: threading.Semaphore(STARTS_A_HOST) for host in self.channels}
         self._at_work: set[str] = set()  # containers of jobs
         self._making = {host: threading.Lock() for host in self.channels}
+        self._edges = {host: edge.Edge(self.channels[host]) for host in self.balancers}
 
     def perform(self, steps: Sequence[Step]) -> Outcome:
         """One step, or several of the edge that have become one.
@@ -74,7 +75,7 @@ class Rollout:
             case "switch":
                 target = edge.read_target(self.folder, self.app, steps)
                 return self._everywhere(
-                    self.balancers, lambda channel: edge.apply(channel, target, check=self.check)
+                    self.balancers, lambda channel: self._edges[channel.name].apply(target, check=self.check)
                 )
             case "judge":
                 return self._judge(step)
@@ -191,7 +192,7 @@ class Rollout:
         """All requests to the old version at once: whatever follows from the failure follows later."""
         target = edge.Target(self.app, (self.folder / step["back"]).read_text())
         with suppress(GitopsError):  # the way back does it again
-            done = self._everywhere(self.balancers, lambda channel: edge.apply(channel, target))
+            done = self._everywhere(self.balancers, lambda channel: self._edges[channel.name].apply(target))
             for host in self.balancers:
                 self.tell(DONE, host, f"{step['service']}: all requests to the old version, {done.message}")
 

@@ -88,6 +88,14 @@ def test_one_shell_answers_many_questions(host: Channel) -> None:
         assert (done.code, done.stdout) == (number, f"a\nb {number}\n\n".encode())
 
 
+@pytest.mark.parametrize("size", [1, 5_000, 300_000])
+def test_a_question_may_have_a_text_of_any_size(host: Channel, size: int) -> None:
+    text = "".join(f"$HOME `id` '{number}' \\\n" for number in range(size // 20 + 1))
+    done = host.ask('head -c "$1"; cat >/dev/null', args=(str(len(text)),), text=text)
+    assert (done.code, done.stdout.decode()) == (0, text)
+    assert host.ask("cat").stdout == b""
+
+
 def test_a_question_that_hangs_does_not_spoil_the_next(host: Channel) -> None:
     with pytest.raises(ChannelTimeoutError):
         host.ask("sleep 2; echo late", timeout_s=0.2)

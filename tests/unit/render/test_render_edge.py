@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gitops.errors import PermanentError
-from gitops.render.edge import Route, assemble, parse, structure
+from gitops.render.edge import Route, assemble, parse, plain_servers, structure
 
 FRAGMENT = """\
 # managed by ansible-gitops: application {app}
@@ -70,6 +70,28 @@ def test_the_structure_leaves_out_servers_and_nothing_else() -> None:
     one, more = text(), text() + "    server two 198.18.0.2:20000\n"
     assert structure(assemble({"shop": one})) == structure(assemble({"shop": more}))
     assert structure(assemble({"shop": one})) != structure(assemble({"shop": text(path="/other")}))
+
+
+@pytest.mark.parametrize(
+    ("line", "plain"),
+    [
+        ("two 198.18.0.2:20000", True),
+        ("two 198.18.0.2:20000 weight 0", True),
+        ("two fd00::2:20000", True),
+        ("two host.example:20000", False),
+        ("two 198.18.0.999:20000", False),
+        ("two 198.18.0.2:0", False),
+        ("two 198.18.0.2:20000 weight 1 maxconn 5", False),
+        ("one 198.18.0.2:20000", False),
+    ],
+)
+def test_servers_that_cannot_make_a_file_invalid_are_told_from_others(line: str, plain: bool) -> None:
+    assert plain_servers(assemble({"shop": text()}))
+    assert plain_servers(assemble({"shop": f"{text()}    server {line}\n"})) is plain
+
+
+def test_the_same_server_may_be_in_two_backends() -> None:
+    assert plain_servers(assemble({"shop": text(), "blog": text(app="blog", path="/blog")}))
 
 
 def test_no_application_leaves_a_configuration_that_serves_nothing() -> None:
