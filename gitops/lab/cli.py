@@ -1,4 +1,7 @@
-"""`gitops lab`: the commands, thin."""
+"""`gitops lab`: the commands, thin.
+
+Imports lie inside them, as in `gitops.cli`: no other command should wait for what only a lab needs.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,6 @@ from typing import Annotated
 import typer
 
 from gitops.errors import GitopsError
-from gitops.lab import fleet
 from gitops.lab.layout import DEFAULT_FOLDER, Layout, Shape
 from gitops.lab.state import LabState, load_whole
 
@@ -31,6 +33,9 @@ app = typer.Typer(
     name="lab",
     help="A real fleet on this machine: hosts with their own sshd and engine, edges, a registry, Git.",
     no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
 )
 
 
@@ -45,6 +50,8 @@ def up(
     python: Annotated[bool, typer.Option(help="Leave Python usable on the hosts.")] = False,
 ) -> None:
     """Bring a fleet up; installs missing Debian packages."""
+    from gitops.lab import fleet
+
     layout = Layout.of(folder)
     _report(layout, fleet.up(layout, Shape(hosts, podman, edges), say, python=python), output)
 
@@ -56,6 +63,8 @@ def down(
     keep: Annotated[bool, typer.Option(help="Leave the folder with logs and data.")] = False,
 ) -> None:
     """Take the fleet down, whatever is left of it."""
+    from gitops.lab import fleet
+
     fleet.down(Layout.of(folder), say, keep=keep)
 
 
@@ -73,30 +82,40 @@ def execute(
     folder: Folder = DEFAULT_FOLDER,
 ) -> None:
     """Run a command as root on a host; ends with its exit code."""
+    from gitops.lab import fleet
+
     raise typer.Exit(fleet.execute(Layout.of(folder), name, command))
 
 
 @app.command()
 def stop(name: HostName, folder: Folder = DEFAULT_FOLDER) -> None:
     """Cut a host's power."""
+    from gitops.lab import fleet
+
     fleet.stop(Layout.of(folder), name)
 
 
 @app.command()
 def start(name: HostName, folder: Folder = DEFAULT_FOLDER) -> None:
     """Boot a host that is off; its data is as the power cut left it."""
+    from gitops.lab import fleet
+
     fleet.start(Layout.of(folder), name, say)
 
 
 @app.command()
 def cut(name: HostName, folder: Folder = DEFAULT_FOLDER) -> None:
     """Unplug a host's network cable."""
+    from gitops.lab import fleet
+
     fleet.set_cable(Layout.of(folder), name, up=False)
 
 
 @app.command()
 def mend(name: HostName, folder: Folder = DEFAULT_FOLDER) -> None:
     """Plug a host's network cable in again."""
+    from gitops.lab import fleet
+
     fleet.set_cable(Layout.of(folder), name, up=True)
 
 
@@ -110,6 +129,8 @@ def image(
     build_arg: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the Dockerfile's ARG.")] = None,
 ) -> None:
     """Build an image and push it; the last line is its reference."""
+    from gitops.lab import fleet
+
     typer.echo(fleet.build_image(Layout.of(folder), name, source.resolve(), build_arg or []))
 
 
@@ -118,6 +139,8 @@ def repo(
     name: Annotated[str, typer.Argument(help="The repository's name.")], folder: Folder = DEFAULT_FOLDER
 ) -> None:
     """Make a bare Git repository; the last line is its path."""
+    from gitops.lab import fleet
+
     typer.echo(str(fleet.make_repository(Layout.of(folder), name)))
 
 
@@ -127,6 +150,8 @@ def say(line: str) -> None:
 
 
 def _report(layout: Layout, state: LabState, output: Output) -> None:
+    from gitops.lab import fleet
+
     facts = fleet.report(layout, state)
     if output is Output.json:
         typer.echo(json.dumps(facts, indent=2))
