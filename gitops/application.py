@@ -44,9 +44,14 @@ class Application:
     connections: Connections
     standby: Standby
     state_dir: Path
-    out: Mapping[str, str] = field(default_factory=dict)
-    """Hosts that are to run nothing of it, with why: `host h2 drained`, `host h2 lost`."""
+    lost: Mapping[str, str] = field(default_factory=dict)
+    """Hosts that have not answered for too long, with why: `host h2 lost`."""
     _read: dict[tuple[str, str], Desired] = field(default_factory=dict)
+
+    @property
+    def out(self) -> Mapping[str, str]:
+        """Hosts that are to run nothing of it, with why."""
+        return {**{host: f"host {host} drained" for host in self.store.drained.every()}, **self.lost}
 
     @property
     def clone(self) -> Clone:

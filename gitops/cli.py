@@ -7,23 +7,24 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gitops import __version__
-from gitops.errors import ContendedError, GitopsError, PermanentError
+from gitops.errors import GitopsError
 from gitops.lab.cli import app as lab
 from gitops.output import Output, print_result
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gitops.maintenance import Maintenance
     from gitops.reconcile import Request, Result
     from gitops.session import Session
 
 EXIT = {"succeeded": 0, "nothing": 0, "rolled-back": 3}  # of sync and rollback; 1 for everything else
-RETRY_S = 0.5  # between two tries while another controller holds a lock
 
 cli = typer.Typer(
     help="git push -> the fleet serves that commit; or it is back on the last one by itself, and says why.",
@@ -40,6 +41,7 @@ Config = Annotated[
     typer.Option("--config", "-c", help="gitops.yaml; default $GITOPS_CONFIG, ./ or /etc/gitops/."),
 ]
 Out = Annotated[Output, typer.Option("--output", "-o", help="How to print the result.")]
+HostName = Annotated[str, typer.Argument(metavar="HOST", help="By its inventory name.")]
 Revision = Annotated[
     str, typer.Option("--commit", metavar="REV", help="Commit, branch or tag; default: the newest.")
 ]
@@ -183,23 +185,11 @@ def rollback(
 
 
 def _pass(session: Session, app: str, request: Request, wait: float) -> Result:
-    """One pass; while another controller is at work, tries again until `wait` seconds are over."""
+    """One pass, with live progress."""
     from gitops.output import Progress
-    from gitops.reconcile import reconcile
 
-    application = session.application(app)
-    if session.store.paused(app):
-        raise PermanentError(f"{app} is paused", hint=f"gitops resume {app}")
-    deadline = time.monotonic() + wait
     with Progress(app) as progress:
-        while True:
-            try:
-                return reconcile(application, request, progress.show)
-            except ContendedError as problem:
-                if time.monotonic() > deadline:
-                    raise
-                progress.say(str(problem))
-                time.sleep(RETRY_S)
+        return session.reconcile(app, request, progress.show, wait_s=wait, say=progress.say)
 
 
 def _finish(result: Result, output: Output) -> None:
@@ -360,6 +350,58 @@ def doctor(
     view = examine(config or context.obj, inventory)
     print_result(view, output, doctor_text)
     raise typer.Exit(0 if view["ok"] else 1)
+
+
+@cli.command()
+def drain(
+    context: typer.Context, host: HostName, config: Config = None, wait: Wait = 600.0, output: Out = "text"
+) -> None:
+    """Take a host out of service: what runs there is started elsewhere first, then goes."""
+    _maintenance(context, config, wait, output, lambda each: each.drain(host))
+
+
+@cli.command()
+def undrain(
+    context: typer.Context, host: HostName, config: Config = None, wait: Wait = 600.0, output: Out = "text"
+) -> None:
+    """Put a drained host back in service."""
+    _maintenance(context, config, wait, output, lambda each: each.undrain(host))
+
+
+@cli.command()
+def maintain(
+    context: typer.Context,
+    playbook: Annotated[Path, typer.Option("--playbook", metavar="FILE", help="Runs on each host.")],
+    hosts: Annotated[
+        list[str] | None, typer.Argument(metavar="[HOST...]", help="Default: every container host.")
+    ] = None,
+    config: Config = None,
+    wait: Wait = 600.0,
+    output: Out = "text",
+) -> None:
+    """Host by host: drain, run a playbook, wait until it is well, put it back. Stops at the first failure."""
+    _maintenance(
+        context, config, wait, output, lambda maintenance: maintenance.maintain(playbook, hosts or [])
+    )
+
+
+def _maintenance(
+    context: typer.Context,
+    config: Path | None,
+    wait: float,
+    output: Output,
+    act: Callable[[Maintenance], dict[str, Any]],
+) -> None:
+    """Runs one of the commands on hosts; exit code 0 where all went well, else 1."""
+    from gitops.maintenance import Maintenance, went_well
+    from gitops.output import Progress, maintenance_text
+    from gitops.places import find_config
+
+    file = find_config(config or context.obj)
+    with _session(context, file) as session, Progress("hosts") as progress:
+        view = act(Maintenance(session, file, progress.show, progress.say, wait))
+    print_result(view, output, maintenance_text)
+    raise typer.Exit(0 if went_well(view) else 1)
 
 
 @cli.command()

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from gitops.errors import GitopsError, PermanentError
 from gitops.execute.events import Event
@@ -39,11 +39,13 @@ class Asked:
         app: the application.
         revision: commit, branch or tag to deploy; empty for the newest.
         confirm: whether a person has agreed to removing most of the application.
+        trigger: manual, or drain where hosts have left or come back: then the good commit stays.
     """
 
     app: str
     revision: str = ""
     confirm: bool = False
+    trigger: Literal["manual", "drain"] = "manual"
 
 
 def ask(config: Path, asked: Asked, show: Show) -> View | None:

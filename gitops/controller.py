@@ -130,16 +130,19 @@ class Worker:
         app, asked = self.app, order.asked
         if app.store.paused(app.name):
             raise PermanentError(f"{app.name} is paused", hint=f"gitops resume {app.name}")
-        newest = app.fetch()
-        commit = app.clone.resolve(asked.revision) if asked.revision else ""
-        if asked.confirm:
-            app.store.lift(app.name, commit or newest)
+        if asked.trigger == "drain":
+            commit = app.store.good(app.name) or ""
+        else:
+            newest = app.fetch()
+            commit = app.clone.resolve(asked.revision) if asked.revision else ""
+            if asked.confirm:
+                app.store.lift(app.name, commit or newest)
 
         def report(event: Event) -> None:
             self._report(event)
             order.show(event)
 
-        request = Request("manual", commit, confirmed=asked.confirm, interrupted=self._shut_down)
+        request = Request(asked.trigger, commit, confirmed=asked.confirm, interrupted=self._shut_down)
         result = reconcile(app, request, report)
         self._log(result)
         return result

@@ -24,7 +24,7 @@ from gitops.plan.guard import removal_guard
 from gitops.rollout import Interrupted, go_back, plan_for, roll_out, together
 from gitops.store.records import this_process
 
-Trigger = Literal["push", "poll", "manual", "rollback", "resume"]
+Trigger = Literal["push", "poll", "manual", "rollback", "resume", "drain"]
 
 
 TOLERATED_S = 300.0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,18 +13,21 @@ from gitops import views
 from gitops.application import Application, Desired
 from gitops.config import Settings, load
 from gitops.connections import Connections
-from gitops.errors import GitopsError, PermanentError
+from gitops.errors import ContendedError, GitopsError, PermanentError
 from gitops.execute.standby import Standby
+from gitops.journal import Report
 from gitops.logs import Line, container_logs
 from gitops.model.observed import Observed
 from gitops.model.plan import Plan
 from gitops.observe.hosts import observe
 from gitops.places import find_config
-from gitops.reconcile import left_half_way
+from gitops.reconcile import Request, Result, left_half_way, reconcile
 from gitops.render import deployment as rendered
 from gitops.render.haproxy import fragment
 from gitops.rollout import plan_for, together
 from gitops.store.records import Store
+
+RETRY_S = 0.5  # between two tries while another controller holds a lock
 
 
 @dataclass
@@ -69,6 +73,27 @@ class Session:
         app = self.application(name)
         app.fetch()
         return app.clone.resolve(revision)
+
+    def reconcile(
+        self, name: str, request: Request, show: Report, *, wait_s: float, say: Callable[[str], None]
+    ) -> Result:
+        """One pass; while another controller is at work, tries again until `wait_s` seconds are over.
+
+        Raises:
+            GitopsError: as `gitops.reconcile.reconcile`, or that the application is paused.
+        """
+        app = self.application(name)
+        if self.store.paused(name):
+            raise PermanentError(f"{name} is paused", hint=f"gitops resume {name}")
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                return reconcile(app, request, show)
+            except ContendedError as problem:
+                if time.monotonic() > deadline:
+                    raise
+                say(str(problem))
+                time.sleep(RETRY_S)
 
     def plan(self, name: str, revision: str) -> views.View:
         """`gitops plan`."""

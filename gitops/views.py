@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gitops.model.deployment import Deployment
-from gitops.model.observed import Container, Observed
+from gitops.model.observed import Container, Observed, ObservedHost
 from gitops.model.plan import Plan
 from gitops.plan import steps
 from gitops.reconcile import Result
@@ -55,10 +55,16 @@ def status_view(
         "message": message,
         "services": services,
         "hosts": [
-            {"name": host.name, "state": "ready" if host.reachable else "unreachable", "error": host.error}
+            {"name": host.name, "state": _host_state(host, plan), "error": host.error}
             for host in observed.hosts
         ],
     }
+
+
+def _host_state(host: ObservedHost, plan: Plan | None) -> str:
+    if not host.reachable:
+        return "unreachable"
+    return "drained" if plan and host.name in dict(plan.out) else "ready"
 
 
 def _sync(plan: Plan | None, good: str, target: str, lost: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from gitops import assets
@@ -21,23 +22,25 @@ def inventories_of(config: Path | None) -> list[Path]:
     is, for its author may not run programs on this machine: what is returned
     is a copy of its hosts and connection variables, as plain text.
     """
-    found: list[Path] = []
     with Session.open(config) as session:
-        for name in sorted(session.settings.apps):
-            app = session.application(name)
-            if app.settings.inventory_in_repo:
-                folder = session.settings.state_dir / "inventories" / name
-                shutil.rmtree(folder, ignore_errors=True)
-                for path, content in inventory_files(app.fleet(app.fetch())).items():
-                    file = folder / path
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                    file.write_bytes(content)
-                found.append(folder / "inventory")
-            elif Path(app.settings.inventory) not in found:
-                found.append(Path(app.settings.inventory))
+        found = dict.fromkeys(inventory_of(session, name) for name in sorted(session.settings.apps))
     if not found:
         raise PermanentError("gitops.yaml has no application", hint="name an inventory with --inventory")
-    return found
+    return list(found)
+
+
+def inventory_of(session: Session, name: str) -> Path:
+    """The inventory of one application: the operator's own, or a plain copy of the one in its repository."""
+    app = session.application(name)
+    if not app.settings.inventory_in_repo:
+        return Path(app.settings.inventory)
+    folder = session.settings.state_dir / "inventories" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    for path, content in inventory_files(app.fleet(app.fetch())).items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    return folder / "inventory"
 
 
 def bootstrap_hosts(inventory: Path, *, check: bool) -> int:
@@ -52,13 +55,23 @@ def bootstrap_hosts(inventory: Path, *, check: bool) -> int:
     """
     if not inventory.exists():
         raise PermanentError(f"no inventory {inventory}", hint="name an inventory file or folder")
-    playbook = program("ansible-playbook")
-    if playbook is None:
+    options = ["--check", "--diff"] if check else []
+    return run_playbook(inventory, assets.folder("playbooks") / "bootstrap.yml", *options)
+
+
+def run_playbook(inventory: Path, playbook: Path, *options: str) -> int:
+    """Runs a playbook of Ansible's own modules; its output goes to standard error, as all that is no result.
+
+    Returns:
+        0 where it went well on every host, else 1.
+    """
+    found = program("ansible-playbook")
+    if found is None:
         raise PermanentError("ansible-playbook is missing", hint="gitops doctor says how to install it")
-    argv = [playbook, "-i", str(inventory), str(assets.folder("playbooks") / "bootstrap.yml")]
     done = subprocess.run(
-        [*argv, "--check", "--diff"] if check else argv,
+        [found, "-i", str(inventory), str(playbook), *options],
         env={**os.environ, "ANSIBLE_HOST_KEY_CHECKING": "1"},
+        stdout=sys.stderr,
         check=False,
     )
     return int(done.returncode != 0)

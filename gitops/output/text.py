@@ -172,6 +172,23 @@ def _image(service: View) -> str:
     return short("@".join(part for part in (service["image"], service["digest"]) if part))
 
 
+def maintenance_text(view: View) -> str:
+    """`gitops drain`, `undrain` and `maintain`."""
+    if "hosts" in view:
+        return "\n".join(f"{each['host']}: {each['state']}: {each['message']}" for each in view["hosts"])
+    lines = [f"{view['host']}: {'drained' if view['drained'] else 'in service'}"]
+    lines += [f"  {each['app']}: {each['outcome']}{_because(each)}" for each in view["apps"]]
+    lines += [
+        f"  left there: {each['app']} {each['service']}.{each['slot']}: {each['reason']}"
+        for each in view["left"]
+    ]
+    return "\n".join(lines)
+
+
+def _because(result: View) -> str:
+    return f": {_indented(result['message'], 4)}" if result["message"] else ""
+
+
 def unlock_text(view: View) -> str:
     """`gitops unlock`: a line a host."""
     return "\n".join(f"{lock['host']}: {_lock(lock)}" for lock in view["locks"])

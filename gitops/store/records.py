@@ -15,6 +15,7 @@ from gitops.model.deployment import OUTCOMES, TRANSITIONS, Changes, Deployment, 
 from gitops.model.run import Run
 from gitops.store.database import BUSY_TIMEOUT_S, Database
 from gitops.store.events import EventLike, EventWriter, RecordedEvent, recorded
+from gitops.store.hosts import Drained
 from gitops.store.images import Pins
 from gitops.store.owner import Clocks, Owner, boot_id, this_process
 from gitops.store.rows import as_deployments, owned_by, owner_of
@@ -73,6 +74,7 @@ class Store:
 
     Attributes:
         pins: which images the commits mean.
+        drained: which hosts are out of service.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Store:
         self._database = Database(url, busy_timeout_s=busy_timeout_s)
         self._events = EventWriter(self._database)
         self.pins = Pins(self._database)
+        self.drained = Drained(self._database, self._clocks)
         self._lock = threading.Lock()
         self._own: dict[
             str, dict[str, Any]

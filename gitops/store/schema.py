@@ -141,6 +141,13 @@ pins = sa.Table(
     sa.Column("pin", sa.String, nullable=False),  # the same with the digest that it had then
 )
 
+drained = sa.Table(
+    "drained",
+    metadata,
+    sa.Column("host", sa.String, primary_key=True),  # inventory name
+    sa.Column("at", sa.String, nullable=False),  # ISO 8601, UTC
+)
+
 schema_version = sa.Table("schema_version", metadata, sa.Column("version", sa.Integer, nullable=False))
 
 Migration = Callable[[sa.Connection], None]
@@ -154,7 +161,11 @@ def _version_2(connection: sa.Connection) -> None:
     metadata.create_all(connection, [asks, pins])
 
 
-MIGRATIONS: tuple[Migration, ...] = (_version_1, _version_2)
+def _version_3(connection: sa.Connection) -> None:
+    metadata.create_all(connection, [drained])
+
+
+MIGRATIONS: tuple[Migration, ...] = (_version_1, _version_2, _version_3)
 """Each brings the database one version further; append, never change one that was released.
 
 A table is made by the version that it came with. One that changes an older table turns the
