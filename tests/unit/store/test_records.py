@@ -323,7 +323,8 @@ def test_the_schema_is_migrated_step_by_step(url: str) -> None:
     for _ in range(2):
         with engine.begin() as connection:
             schema.migrate(connection, (*schema.MIGRATIONS, second))
-            assert connection.execute(sa.text("SELECT version FROM schema_version")).scalars().all() == [len(schema.MIGRATIONS) + 1]
+            found = connection.execute(sa.text("SELECT version FROM schema_version")).scalars().all()
+            assert found == [len(schema.MIGRATIONS) + 1]
     assert sa.inspect(engine).has_table("second")
     engine.dispose()
     with pytest.raises(PermanentError, match="install the newer gitops"):
