@@ -227,6 +227,8 @@ class AppSettings(_Strict):
     self_heal: bool = True
     prune: Literal[True] = True
     """Services that a commit no longer names go; keeping them is not supported yet."""
+    prune_volumes: bool = False
+    """Named volumes that no service has any more go, with their data."""
     tolerate_unreachable: Annotated[Tolerance, BeforeValidator(_tolerance)] = NONE
     """How many hosts a deployment goes on without when they cannot be used."""
     on_failure: Literal["rollback", "revert", "halt"] = "rollback"

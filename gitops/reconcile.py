@@ -15,6 +15,7 @@ from gitops.execute import runner
 from gitops.images.prune import prune
 from gitops.images.registry import ImageError
 from gitops.journal import Journal, Report
+from gitops.leftovers import sweep
 from gitops.model.deployment import Deployment, Outcome
 from gitops.model.observed import ObservedHost
 from gitops.model.plan import Plan, Retire, Start
@@ -120,9 +121,16 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
             app, desired, previous, channels, journal, request.interrupted, observed.away, jobs=jobs
         )
         if deployment.outcome == "succeeded":
-            app.clone.keep(commit, f"good/{commit}")
-            prune(app.name, app.store, channels.values(), app.settings.image_retention)
+            _tidy(app, desired, _reached(channels, observed.away).values(), journal)
         return Result(deployment.outcome, commit, deployment.reason, deployment)
+
+
+def _tidy(app: Application, good: Desired, channels: Collection[Channel], journal: Journal) -> None:
+    """After a success: the commit is kept, and what it has no use for goes."""
+    app.clone.keep(good.stack.commit, f"good/{good.stack.commit}")
+    for removed in sweep(good.stack, channels, volumes=app.settings.prune_volumes):
+        journal.tell("swept", removed)
+    prune(app.name, app.store, channels, app.settings.image_retention)
 
 
 def _choose(app: Application, request: Request, good: str | None) -> tuple[str, str]:
