@@ -19,6 +19,7 @@ from gitops.images.logins import logins
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Observed
 from gitops.model.stack import Stack
+from gitops.plan.autoscale import counts_of, counts_running, scaled
 from gitops.source.git import Clone
 from gitops.store.records import Store
 
@@ -129,6 +130,19 @@ class Application:
         if record:
             found = self.store.pins.record(self.name, desired.stack.commit, found)
         return _pinned(desired, found)
+
+    def counted(self, desired: Desired, observed: Observed) -> Desired:
+        """The commit with as many replicas as the controller has chosen within the commit's bounds.
+
+        Where that is not recorded, as for a new store, what runs is what was chosen; where nothing
+        runs the commit says what to begin with.
+        """
+        counts = {**counts_running(desired.stack, observed), **self.store.replicas.counts(self.name)}
+        return replace(desired, stack=scaled(desired.stack, counts))
+
+    def record_counts(self, stack: Stack) -> None:
+        """Records how many replicas run of the services whose count is chosen by load."""
+        self.store.replicas.record(self.name, counts_of(stack))
 
     def _known(self, desired: Desired, observed: Observed) -> dict[str, str]:
         stack = desired.stack

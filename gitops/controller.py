@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from gitops.application import Application
+from gitops.autoscaler import Autoscaler
 from gitops.config import Settings, load
 from gitops.connections import Connections
 from gitops.control import Asked, Door, Show, View
@@ -23,6 +24,7 @@ from gitops.execute.events import Event
 from gitops.execute.standby import Standby
 from gitops.lookout import LookOut
 from gitops.reconcile import Request, Result, Trigger, reconcile, recover
+from gitops.scaling import scale
 from gitops.source.triggers import Poll, Watch
 from gitops.store.records import Store
 from gitops.views import result_view
@@ -30,7 +32,19 @@ from gitops.views import result_view
 log = logging.getLogger(__name__)
 
 LOGGED = frozenset(
-    {"state", "play", "changed", "failed", "unreachable", "job", "absent", "tolerated", "revert", "fence"}
+    {
+        "state",
+        "play",
+        "changed",
+        "failed",
+        "unreachable",
+        "job",
+        "absent",
+        "tolerated",
+        "revert",
+        "fence",
+        "scale",
+    }
 )
 """Kinds of events."""
 
@@ -66,12 +80,14 @@ class Worker:
         self._orders: queue.SimpleQueue[_Order] = queue.SimpleQueue()
         repo = app.settings.source.local_repo
         self._watch = Watch(repo, self.wake) if repo else None
+        self._autoscaler = Autoscaler(app, self._woken.set)
 
     def start(self) -> None:
         """Begins to follow."""
         if self._watch:
             self._watch.start()
         self._thread.start()
+        self._autoscaler.start()
 
     def wake(self) -> None:
         """Asks for a pass at once; one that is under way learns of a newer commit."""
@@ -97,11 +113,13 @@ class Worker:
     def stop(self) -> None:
         """Asks for the end: a rollout under way stops at its next batch boundary."""
         self._stopping.set()
+        self._autoscaler.stop()
         self._woken.set()
 
     def join(self) -> None:
         """Waits for the end."""
         self._thread.join()
+        self._autoscaler.join()
         if self._watch:
             self._watch.stop()
 
@@ -109,7 +127,9 @@ class Worker:
         trigger: Trigger = "poll"
         while not self._stopping.is_set():
             self._carry_out_orders()
+            self._scale()
             delay = self._pass(trigger)
+            self._autoscaler.passed()
             trigger = "push" if self._woken.wait(delay) else "poll"
             self._woken.clear()
 
@@ -146,6 +166,27 @@ class Worker:
         result = reconcile(app, request, report)
         self._log(result)
         return result
+
+    def _scale(self) -> None:
+        """Changes the counts of replicas that the load asks for."""
+        app, wished = self.app, self._autoscaler.wished()
+        if not wished:
+            return
+        # By hand means that no newer commit comes by itself, and so none takes over.
+        interrupted = self._shut_down if app.settings.sync == "manual" else self._interrupted
+        outcome = ""
+        try:
+            with self._look_out:
+                result = scale(app, wished, interrupted, self._report)
+            outcome = result.outcome
+            self._log(result)
+            if outcome == "held":
+                log.info("%s: not scaled: %s", app.name, result.message)
+        except GitopsError as problem:
+            log.warning("%s: not scaled: %s", app.name, problem)
+        except Exception:  # the application goes on with the counts that it has
+            log.exception("%s: internal error, please report it", app.name)
+        self._autoscaler.tried(wished, succeeded=outcome in {"succeeded", "nothing", "superseded"})
 
     def _shut_down(self, commit: str) -> Literal["", "shutdown", "superseded"]:
         """What a person has asked for is not given up for a newer commit."""

@@ -161,7 +161,7 @@ class Maintenance:
         app = self.session.application(name)
         desired = app.at(self.session.store.good(name) or "")
         observed = observe(self.session.connections.open(desired.fleet), desired.fleet)
-        desired = app.known(desired, observed)
+        desired = app.counted(app.known(desired, observed), observed)
         out = {**app.out, **({without: f"host {without} drained"} if without else {})}
         return plan_for(desired, desired, observed, tolerate=app.settings.tolerate_unreachable, out=out)
 

@@ -25,7 +25,7 @@ from gitops.plan.guard import removal_guard
 from gitops.rollout import Interrupted, go_back, plan_for, roll_out, together
 from gitops.store.records import this_process
 
-Trigger = Literal["push", "poll", "manual", "rollback", "resume", "drain"]
+Trigger = Literal["push", "poll", "manual", "rollback", "resume", "drain", "scale"]
 
 
 TOLERATED_S = 300.0
@@ -99,7 +99,8 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         fleet = together(desired, previous)
         channels = app.connections.open(fleet)
         observed = observe(channels, fleet)
-        desired = app.resolved(desired, channels, observed)
+        previous = app.counted(previous, observed) if previous else None
+        desired = app.counted(app.resolved(desired, channels, observed), observed)
         previous = desired if commit == good else previous
         plan = plan_for(
             desired, previous, observed, jobs=jobs, tolerate=app.settings.tolerate_unreachable, out=app.out
@@ -110,18 +111,18 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         return _refuse(app, commit, good, request, report, problem)
     if plan.empty:
         return _in_sync(app, plan, good, request, report)
-    if plan.commit == good and request.trigger in {"poll", "push"} and (why := _held_back(app, plan)):
+    if plan.commit == good and request.trigger in {"poll", "push"} and (why := held_back(app, plan)):
         return Result("held", commit, why)
 
-    locked = app.connections.locked(app.name, _reached(channels, observed.away))
-    with locked, _recorded(app, commit, good, request, report) as journal:
+    locked = app.connections.locked(app.name, reached(channels, observed.away))
+    with locked, recorded(app, commit, good, request.trigger, report) as journal:
         if not jobs and (between := crossed(desired.stack, observed, app.name)):
             journal.tell("fence", f"crosses a fence, as asked: what {between} has done is not undone")
         deployment = roll_out(
             app, desired, previous, channels, journal, request.interrupted, observed.away, jobs=jobs
         )
         if deployment.outcome == "succeeded":
-            _tidy(app, desired, _reached(channels, observed.away).values(), journal)
+            _tidy(app, desired, reached(channels, observed.away).values(), journal)
         return Result(deployment.outcome, commit, deployment.reason, deployment)
 
 
@@ -147,13 +148,13 @@ def _choose(app: Application, request: Request, good: str | None) -> tuple[str, 
     return good, ""
 
 
-def _reached(channels: Mapping[str, Channel], away: Collection[ObservedHost]) -> dict[str, Channel]:
+def reached(channels: Mapping[str, Channel], away: Collection[ObservedHost]) -> dict[str, Channel]:
     """The channels to the hosts that answer: only they can be locked."""
     gone = {host.name for host in away}
     return {name: channel for name, channel in channels.items() if name not in gone}
 
 
-def _held_back(app: Application, plan: Plan) -> str:
+def held_back(app: Application, plan: Plan) -> str:
     """Why a service leaves alone what differs from the good commit; empty where it does not.
 
     Hosts that were missed and are back are brought to the commit in any case.
@@ -211,18 +212,21 @@ def recover(app: Application, report: Report) -> None:
         good = app.at(deployment.previous_commit) if deployment.previous_commit else None
         fleet = together(failed, good)
         channels = app.connections.open(fleet)
-        away = observe(channels, fleet).away
-        with app.connections.locked(app.name, _reached(channels, away)):
+        observed = observe(channels, fleet)
+        failed = app.counted(failed, observed)
+        good = app.counted(good, observed) if good else None
+        away = observed.away
+        with app.connections.locked(app.name, reached(channels, away)):
             app.store.adopt(deployment.id, this_process())
             go_back(app, failed, good, channels, journal, deployment.reason, away)
 
 
 @contextmanager
-def _recorded(
-    app: Application, commit: str, good: str | None, request: Request, report: Report
+def recorded(
+    app: Application, commit: str, good: str | None, trigger: Trigger, report: Report
 ) -> Iterator[Journal]:
     """Opens a deployment's record, and closes it as failed if our own code breaks: a record never hangs."""
-    deployment = app.store.begin(app.name, commit, good or "", request.trigger, this_process())
+    deployment = app.store.begin(app.name, commit, good or "", trigger, this_process())
     journal = Journal(app.store, deployment, report)
     try:
         yield journal
@@ -235,9 +239,10 @@ def _recorded(
 def _in_sync(app: Application, plan: Plan, good: str | None, request: Request, report: Report) -> Result:
     """Nothing differs. A new commit that changes no container is recorded as good all the same."""
     commit = plan.commit
+    app.record_counts(plan.stack)
     if commit == good:
         return Result("nothing", commit, plan.degraded)
-    with _recorded(app, commit, good, request, report) as journal:
+    with recorded(app, commit, good, request.trigger, report) as journal:
         journal.move("planning")
         journal.move("verifying")
         deployment = journal.move("succeeded", plan.degraded)
@@ -257,8 +262,8 @@ def _no_image(
 ) -> Result:
     """An image that cannot be had fails the commit as a failed pull does, before any container is touched."""
     commit, good = desired.stack.commit, previous.stack.commit if previous else None
-    locked = app.connections.locked(app.name, _reached(channels, away))
-    with locked, _recorded(app, commit, good, request, report) as journal:
+    locked = app.connections.locked(app.name, reached(channels, away))
+    with locked, recorded(app, commit, good, request.trigger, report) as journal:
         journal.move("planning")
         app.store.quarantine(app.name, commit, str(problem))
         deployment = go_back(app, desired, previous, channels, journal, str(problem), away)
@@ -270,6 +275,6 @@ def _refuse(
 ) -> Result:
     """A commit that cannot be deployed at all: nothing is touched, the record says why."""
     app.store.quarantine(app.name, commit, str(problem))
-    with _recorded(app, commit, good, request, report) as journal:
+    with recorded(app, commit, good, request.trigger, report) as journal:
         deployment = journal.move("failed", str(problem))
     return Result("failed", commit, deployment.reason, deployment)

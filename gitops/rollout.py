@@ -156,18 +156,34 @@ def roll_out(
             return journal.move("superseded", "a newer commit has come: it goes on from here")
         if signals.why != "cancel":
             return journal.move("cancelled", stop.message)
-        app.store.quarantine(app.name, desired.stack.commit, CANCELLED)
+        _quarantine(app, desired, previous, CANCELLED)
         return go_back(app, desired, previous, channels, journal, CANCELLED, away, outcome="cancelled")
     except GitopsError as failure:
         journal.changes(before, observe(channels, fleet, away))
         log.info("%s: %s failed: %s", app.name, desired.stack.commit[:12], failure)
         if passed := app.connections.passed_over(channels):
             return journal.move("failed", "\n".join([str(failure), *_passed(passed)]))
-        app.store.quarantine(app.name, desired.stack.commit, str(failure))
-        if _pauses(desired, failure):
+        _quarantine(app, desired, previous, str(failure))
+        if _pauses(desired, failure) and not _rescaled(desired, previous):
             return journal.move("failed", f"{failure}\nleft as it is: update_config.failure_action is pause")
         return go_back(app, desired, previous, channels, journal, str(failure), away)
+    app.record_counts(desired.stack)
     return journal.move("succeeded", plan.degraded)
+
+
+def _rescaled(desired: Desired, previous: Desired | None) -> bool:
+    """Whether nothing but counts of replicas is on trial: the commit is the good one, and stays it."""
+    return (
+        previous is not None
+        and previous.stack.commit == desired.stack.commit
+        and previous.stack != desired.stack
+    )
+
+
+def _quarantine(app: Application, desired: Desired, previous: Desired | None, reason: str) -> None:
+    """Holds the commit back that failed; a good one is not at fault where it only cannot be scaled."""
+    if not _rescaled(desired, previous):
+        app.store.quarantine(app.name, desired.stack.commit, reason)
 
 
 def _go_forward(
@@ -275,7 +291,7 @@ def go_back(
     good commit without it, and it is brought back by the first pass after its return. A rollback
     that fails stops and says so: nothing more is touched.
     """
-    if app.settings.on_failure == "halt" and outcome == "rolled-back":
+    if app.settings.on_failure == "halt" and outcome == "rolled-back" and not _rescaled(failed, good):
         return journal.move("failed", f"{reason}\nleft as it is: on_failure is halt")
     back = good or Desired(failed.stack.emptied(), failed.fleet)
     observed = observe(channels, together(back, failed), away)
@@ -293,7 +309,7 @@ def go_back(
     try:
         plan = _go_back(app, back, failed, channels, journal, lost)
         reason = "\n".join([reason, *(f"{one.service}.{one.slot}: {one.reason}" for one in plan.spared)])
-        if app.settings.on_failure == "revert" and good is not None:
+        if app.settings.on_failure == "revert" and good is not None and not _rescaled(failed, good):
             _push_revert(app, failed, good, journal, reason)
     except GitopsError as failure:
         return journal.move("failed", f"{reason}\nthe rollback failed too: {failure}")

@@ -121,7 +121,8 @@ class Session:
         fleet = together(desired, previous)
         channels = self.connections.open(fleet)
         observed = observe(channels, fleet)
-        desired = app.resolved(desired, channels, observed, record=False)
+        desired = app.counted(app.resolved(desired, channels, observed, record=False), observed)
+        previous = app.counted(previous, observed) if previous else None
         tolerate = app.settings.tolerate_unreachable
         return plan_for(desired, previous, observed, tolerate=tolerate, out=app.out), observed
 
@@ -187,7 +188,7 @@ class Session:
             if good or target:
                 desired = app.at(good or target)
                 observed = observe(self.connections.open(desired.fleet), desired.fleet)
-                desired = app.known(desired, observed)
+                desired = app.counted(app.known(desired, observed), observed)
                 previous, tolerate = desired if good else None, app.settings.tolerate_unreachable
                 plan = plan_for(desired, previous, observed, tolerate=tolerate, out=app.out)
                 message = message or plan.degraded
@@ -203,6 +204,7 @@ class Session:
             last=last,
             paused=self.store.paused(name),
             message=message,
+            readings=self.store.replicas.readings(name),
         )
 
     def history(self, name: str, limit: int) -> views.View:
@@ -216,7 +218,12 @@ class Session:
             ]
             for each in deployments
         }
-        return views.history_view(name, deployments, said)
+        scaled = {
+            each.id: [dict(event.data) for event in self.store.events(each.id, kind="scale")]
+            for each in deployments
+            if each.trigger == "scale"
+        }
+        return views.history_view(name, deployments, said, scaled)
 
     def logs(self, name: str, service: str, *, follow: bool, tail: int) -> Iterator[Line]:
         """`gitops logs`: lines of all replicas, each with the name of its replica."""

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gitops.model.deployment import Deployment
+from gitops.model.load import Reading
 from gitops.model.observed import Container, Observed, ObservedHost
 from gitops.model.plan import Plan
+from gitops.model.stack import Service
 from gitops.plan import steps
 from gitops.reconcile import Result
 
@@ -26,6 +28,7 @@ def status_view(
     last: Deployment | None,
     paused: bool,
     message: str,
+    readings: Mapping[str, Reading] | None = None,
 ) -> View:
     """`gitops status APP`.
 
@@ -39,11 +42,15 @@ def status_view(
         last: the latest deployment.
         paused: whether a person holds the application.
         message: why it is held back, or empty.
+        readings: of services whose count of replicas follows their load, what was last read.
     """
     progressing = last is not None and last.outcome == "running"
     containers = observed.containers(app)
     names = _service_names(plan, containers)
     services = [_service_view(plan, name, containers, progressing=progressing) for name in names]
+    for view in services:
+        service = plan.stack.service(view["name"]) if plan else None
+        view["autoscale"] = _autoscale_view(service, (readings or {}).get(view["name"]))
     lost = [host.name for host in observed.hosts if not host.reachable]
     return {
         "app": app,
@@ -137,21 +144,55 @@ def _service_view(
     }
 
 
+def _autoscale_view(service: Service | None, reading: Reading | None) -> View | None:
+    """The bounds, the count within them, and what was last read for one replica."""
+    if service is None or service.autoscale is None:
+        return None
+    bounds = service.autoscale
+    return {
+        "count": service.replicas,
+        "min": bounds.min,
+        "max": bounds.max,
+        "read_at": reading.at if reading else "",
+        "targets": [
+            {
+                "metric": metric,
+                "target": target,
+                "reading": round(reading.values[metric], 3) if reading and metric in reading.values else None,
+            }
+            for metric, target in bounds.targets
+        ],
+    }
+
+
 def _state(container: Container) -> str:
     if container.job:
         return "finished" if container.finished else container.state
     return container.state if container.health == "none" else f"{container.state} ({container.health})"
 
 
-def history_view(app: str, deployments: Sequence[Deployment], said: Mapping[str, Sequence[View]]) -> View:
+def history_view(
+    app: str,
+    deployments: Sequence[Deployment],
+    said: Mapping[str, Sequence[View]],
+    scaled: Mapping[str, Sequence[View]] | None = None,
+) -> View:
     """`gitops history APP`: newest first.
 
     Args:
         app: the application's name.
         deployments: their records.
         said: by the id of a deployment, what its jobs have said.
+        scaled: by the id of a deployment, which counts of replicas it was to change, and why.
     """
-    views = [{**deployment_view(each), "jobs": list(said.get(each.id, ()))} for each in deployments]
+    views = [
+        {
+            **deployment_view(each),
+            "jobs": list(said.get(each.id, ())),
+            "scaled": list((scaled or {}).get(each.id, ())),
+        }
+        for each in deployments
+    ]
     return {"app": app, "deployments": views}
 
 

@@ -91,6 +91,11 @@ class Engine:
         """Everything about one container."""
         return dict(self._get(f"/containers/{_name(name)}/json"))
 
+    def stats(self, name: str) -> Json:
+        """What a running container has used so far: processor time, memory and so on; at once."""
+        query = {"stream": "false", "one-shot": "true"}
+        return dict(self._get(f"/containers/{_name(name)}/stats", query, timeout_s=ABOUT_S))
+
     def create(self, name: str, body: Json) -> str:
         """Creates a container and returns its id. An image that is not there raises NotFoundError."""
         return str(self._post("/containers/create", {"name": name}, body)["Id"])

@@ -13,7 +13,7 @@ from gitops.model.stack import Healthcheck, Job, Mode, Order, RestartPolicy, Upd
 
 _CPUS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}")
 _ON_FAILURE = re.compile(r"on-failure(?::(?P<attempts>[0-9]{1,9}))?")
-_MOST_REPLICAS = 10_000
+MOST_REPLICAS = 10_000
 _LEAST_MEMORY = 6 * 1024**2  # bytes; the engine refuses less
 
 
@@ -23,6 +23,7 @@ class Deploy:
 
     mode: Mode
     replicas: int
+    counted: bool  # whether the file says how many replicas
     job: Job | None
     update: UpdateConfig
     rollback: UpdateConfig
@@ -40,12 +41,12 @@ def parse_deploy(service: Fields, default: Order) -> Deploy:
     replicas: int | None = None
     cpus, memory, pids = 0.0, 0, 0
     if deploy:
-        replicas = deploy.integer("replicas", maximum=_MOST_REPLICAS)
+        replicas = deploy.integer("replicas", maximum=MOST_REPLICAS)
         resources = deploy.child("resources", "resources")
         limits = resources.child("limits", "limits") if resources else None
         if limits:
             cpus, memory, pids = _limits(limits)
-    scale = service.integer("scale", maximum=_MOST_REPLICAS)
+    scale = service.integer("scale", maximum=MOST_REPLICAS)
     if scale is not None and replicas is not None and scale != replicas:
         service.wrong("scale", f"{scale} here, but `deploy.replicas` is {replicas}", "leave one of them out")
     replicas = replicas if replicas is not None else scale
@@ -58,6 +59,7 @@ def parse_deploy(service: Fields, default: Order) -> Deploy:
     return Deploy(
         mode,
         1 if replicas is None or mode == "global" else replicas,
+        replicas is not None,
         job,
         update,
         parse_rollback(deploy, update),

@@ -7,6 +7,7 @@ import re
 import shlex
 from dataclasses import dataclass
 
+from gitops.desired.autoscale import check_autoscale, first_count, parse_autoscale
 from gitops.desired.dependencies import Entry, parse_depends_on
 from gitops.desired.deploy import parse_deploy, parse_healthcheck
 from gitops.desired.environment import Environment
@@ -103,11 +104,13 @@ def parse_service(
         target_ports=tuple(sorted({*(i.port for i in ingress), *(p.target for p in ports.publish)})),
         host_ports=ports.host,
     )
+    autoscale = parse_autoscale(fields)
     service = Service(
         name=name,
         container=spec,
         mode=deploy.mode,
-        replicas=deploy.replicas,
+        replicas=first_count(deploy, autoscale),
+        autoscale=autoscale,
         update=deploy.update,
         rollback=deploy.rollback,
         rollout=parse_rollout(fields),
@@ -116,6 +119,7 @@ def parse_service(
         publish=ports.publish,
     )
     check_rollout(fields, service)
+    check_autoscale(fields, deploy, service)
     profiles = fields.strings("profiles", _NAME, "a profile name")
     return Parsed(service, node, profiles, parse_depends_on(fields), _networks(fields))
 

@@ -14,6 +14,9 @@ Mode = Literal["replicated", "global"]
 Condition = Literal["service_started", "service_healthy", "service_completed_successfully"]
 When = Literal["pre-deploy", "in-order", "post-deploy"]
 Strategy = Literal["rolling", "canary", "blue-green"]
+Metric = Literal[
+    "sessions_per_replica", "requests_per_replica", "queue_per_replica", "response_ms", "cpu", "memory"
+]
 
 
 @dataclass(frozen=True)
@@ -197,6 +200,19 @@ class Rollout:
 
 
 @dataclass(frozen=True)
+class Autoscale:
+    """`x-autoscale`: the bounds of the count of replicas; within them the controller chooses it by load."""
+
+    min: int
+    max: int
+    targets: tuple[tuple[Metric, float], ...]  # sorted; cpu and memory in percent, response_ms in ms
+    cooldown_s: float = 3.0  # after a change of the count, before the next
+    window_s: float = 300.0  # before replicas go, none of them may have been wanted for so long
+    tolerance: float = 0.1  # share of a target by which a reading may miss it and changes nothing
+    max_sessions: int = 0  # that the edge gives a replica at once; more wait there. 0 means no limit
+
+
+@dataclass(frozen=True)
 class Service:
     """One service of an application."""
 
@@ -204,6 +220,7 @@ class Service:
     container: ContainerSpec
     mode: Mode = "replicated"  # of a job too
     replicas: int = 1  # of mode replicated; of a job how many runs must succeed
+    autoscale: Autoscale | None = None  # where there is one, `replicas` is what it begins with
     update: UpdateConfig = UpdateConfig()
     rollback: UpdateConfig = UpdateConfig(parallelism=0, failure_action="pause")
     rollout: Rollout = Rollout()

@@ -71,7 +71,30 @@ def status_text(view: View) -> str:
         ),
     )
     hosts = columns(("HOST", "STATE", "ERROR"), ((h["name"], h["state"], h["error"]) for h in view["hosts"]))
-    return "\n\n".join(block for block in ("\n".join(facts), services, replicas, hosts) if block) + "\n"
+    blocks = ("\n".join(facts), services, _autoscale(view), replicas, hosts)
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _autoscale(view: View) -> str:
+    """The services whose count follows their load: a line a target."""
+    return columns(
+        ("AUTOSCALE", "COUNT", "MIN", "MAX", "METRIC", "READING", "TARGET", "READ AT (UTC)"),
+        (
+            (
+                service["name"],
+                scale["count"],
+                scale["min"],
+                scale["max"],
+                target["metric"],
+                "-" if target["reading"] is None else f"{target['reading']:.1f}",
+                f"{target['target']:g}",
+                scale["read_at"][11:19] or "-",
+            )
+            for service in view["services"]
+            if (scale := service["autoscale"])
+            for target in scale["targets"]
+        ),
+    )
 
 
 def history_text(view: View) -> str:
@@ -95,6 +118,7 @@ def history_text(view: View) -> str:
     text = [head]
     for line, deployment in zip(lines, view["deployments"], strict=True):
         text.append(line)
+        text += [f"    {change['text']}" for change in deployment["scaled"]]
         if deployment["reason"]:
             text.append("    " + _indented(deployment["reason"], 4))
     return "\n".join(text)

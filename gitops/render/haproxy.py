@@ -82,7 +82,10 @@ def fragment(stack: Stack, previous: Stack | None, backends: tuple[Backend, ...]
     http = {names[target] for target in targets if target.http}
     sections = {
         name: _section(
-            name, "http" if name in http else "tcp", servers.get((target.service, target.port), ())
+            name,
+            "http" if name in http else "tcp",
+            servers.get((target.service, target.port), ()),
+            _most_sessions(target.service, stack, previous),
         )
         for target, name in names.items()
     }
@@ -138,13 +141,19 @@ def _doors(stack: Stack) -> dict[_Door, _Target]:
     return doors
 
 
-def _section(name: str, mode: str, servers: Iterable[Server]) -> dict[str, Any]:
+def _most_sessions(service: str, *stacks: Stack | None) -> int:
+    """How many sessions a replica gets at once; 0 means no limit."""
+    found = next((s for stack in stacks if stack and (s := stack.service(service))), None)
+    return found.autoscale.max_sessions if found and found.autoscale else 0
+
+
+def _section(name: str, mode: str, servers: Iterable[Server], most_sessions: int) -> dict[str, Any]:
     by_name = sorted(servers, key=lambda server: server.name)
     return {
         "name": name,
         "mode": mode,
         "weighted": any(server.weight is not None for server in by_name),
-        "options": _SERVER_OPTIONS[mode],
+        "options": _SERVER_OPTIONS[mode] + (f" maxconn {most_sessions}" if most_sessions else ""),
         "servers": by_name,
     }
 

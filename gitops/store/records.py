@@ -18,6 +18,7 @@ from gitops.store.events import EventLike, EventWriter, RecordedEvent, recorded
 from gitops.store.hosts import Drained
 from gitops.store.images import Pins
 from gitops.store.owner import Clocks, Owner, boot_id, this_process
+from gitops.store.replicas import Replicas
 from gitops.store.rows import as_deployments, owned_by, owner_of
 from gitops.store.schema import apps, asks, deployments, events, goods, phases, quarantine, runs
 
@@ -75,6 +76,7 @@ class Store:
     Attributes:
         pins: which images the commits mean.
         drained: which hosts are out of service.
+        replicas: how many replicas the controller has chosen, and by what readings.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Store:
         self._events = EventWriter(self._database)
         self.pins = Pins(self._database)
         self.drained = Drained(self._database, self._clocks)
+        self.replicas = Replicas(self._database, self._clocks)
         self._lock = threading.Lock()
         self._own: dict[
             str, dict[str, Any]

@@ -148,6 +148,23 @@ drained = sa.Table(
     sa.Column("at", sa.String, nullable=False),  # ISO 8601, UTC
 )
 
+counts = sa.Table(
+    "counts",
+    metadata,
+    sa.Column("app", sa.String, primary_key=True),
+    sa.Column("service", sa.String, primary_key=True),
+    sa.Column("replicas", sa.Integer, nullable=False),  # chosen by the controller
+)
+
+readings = sa.Table(
+    "readings",
+    metadata,
+    sa.Column("app", sa.String, primary_key=True),
+    sa.Column("service", sa.String, primary_key=True),
+    sa.Column("at", sa.String, nullable=False),  # ISO 8601, UTC
+    sa.Column("metrics", sa.Text, nullable=False),  # JSON object: for one replica, by metric
+)
+
 schema_version = sa.Table("schema_version", metadata, sa.Column("version", sa.Integer, nullable=False))
 
 Migration = Callable[[sa.Connection], None]
@@ -165,7 +182,11 @@ def _version_3(connection: sa.Connection) -> None:
     metadata.create_all(connection, [drained])
 
 
-MIGRATIONS: tuple[Migration, ...] = (_version_1, _version_2, _version_3)
+def _version_4(connection: sa.Connection) -> None:
+    metadata.create_all(connection, [counts, readings])
+
+
+MIGRATIONS: tuple[Migration, ...] = (_version_1, _version_2, _version_3, _version_4)
 """Each brings the database one version further; append, never change one that was released.
 
 A table is made by the version that it came with. One that changes an older table turns the

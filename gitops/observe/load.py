@@ -1,0 +1,139 @@
+"""The load of an application: HAProxy's counters of its backends, and what its containers use."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from gitops.channel import Channel, Engine, Proxy
+from gitops.channel.failures import NotFoundError
+from gitops.channel.proxy import Stat
+from gitops.errors import GitopsError
+from gitops.model.fleet import Fleet
+from gitops.model.load import ContainerLoad, EdgeLoad, Sample
+from gitops.model.observed import LABEL_APP, LABEL_SERVICE
+
+_NANOSECOND = 1e-9
+_SIDE_BY_SIDE = 16
+
+
+def look(
+    channels: Mapping[str, Channel],
+    fleet: Fleet,
+    app: str,
+    *,
+    at_edge: Collection[str],
+    in_engines: Collection[str],
+    at: float,
+) -> Sample:
+    """Asks every load balancer, and every container host where that is needed, side by side.
+
+    A host that does not answer is left out, and the sample is not complete; nothing is raised for it.
+
+    Args:
+        channels: by host name.
+        fleet: the hosts.
+        app: the application.
+        at_edge: services whose load the load balancers know.
+        in_engines: services of which the engines are asked.
+        at: monotonic seconds, for the sample.
+    """
+    balancers = fleet.load_balancers if at_edge else ()
+    hosts = fleet.container_hosts if in_engines else ()
+    if not balancers and not hosts:
+        return Sample(at)
+
+    def edge(name: str) -> dict[tuple[str, str], EdgeLoad] | None:
+        try:
+            found = edge_load(channels[name].proxy(), app, at_edge)
+        except GitopsError:
+            return None
+        return {(name, service): load for service, load in found.items()}
+
+    def used(name: str) -> dict[tuple[str, str], ContainerLoad] | None:
+        try:
+            return container_load(channels[name].engine(), app, in_engines)
+        except GitopsError:
+            return None
+
+    with ThreadPoolExecutor(min(len(balancers) + len(hosts), _SIDE_BY_SIDE)) as pool:
+        edges = pool.map(edge, [host.name for host in balancers])
+        containers = pool.map(used, [host.name for host in hosts])
+        seen, counted = list(edges), list(containers)
+    return Sample(
+        at,
+        {key: load for each in seen if each for key, load in each.items()},
+        {key: load for each in counted if each for key, load in each.items()},
+        complete=None not in seen and None not in counted,
+    )
+
+
+def edge_load(proxy: Proxy, app: str, services: Collection[str]) -> dict[str, EdgeLoad]:
+    """The load of services at one load balancer.
+
+    A worker from before a reload lives on with its connections: their sessions count, too.
+    """
+    old = [process.pid for process in proxy.processes() if process.old and process.kind == "worker"]
+    left = [stat for pid in old for stat in proxy.worker_stats(pid)]
+    return of_services(proxy.stats(), left, app, services)
+
+
+def of_services(
+    stats: Iterable[Stat], left: Iterable[Stat], app: str, services: Collection[str]
+) -> dict[str, EdgeLoad]:
+    """The counters of the services' backends; `left` are those of older workers. Pure."""
+    own: dict[str, list[Stat]] = {service: [] for service in services}
+    older: dict[str, list[Stat]] = {service: [] for service in services}
+    for found, given in ((own, stats), (older, left)):
+        for stat in given:
+            # APP.SERVICE.PORT; an application's name has no dot, that of a service may
+            name, _, rest = stat.proxy.partition(".")
+            service = rest.rpartition(".")[0]
+            if name == app and service in found and stat.name != "FRONTEND":
+                found[service].append(stat)
+    return {service: _sum(own[service], older[service]) for service in services if own[service]}
+
+
+def _sum(stats: list[Stat], older: list[Stat]) -> EdgeLoad:
+    """A backend's own line has its sessions, requests and times; what waits is told for each server, too."""
+    backends = [stat for stat in stats if not stat.server]
+    requests = sum(stat.requests for stat in backends)
+    weighed = sum(stat.requests * stat.mean_ms for stat in backends)
+    return EdgeLoad(
+        sessions=sum(stat.sessions for stat in (*backends, *older) if not stat.server),
+        queued=sum(stat.queued for stat in stats),
+        requests=requests,
+        mean_ms=weighed / requests if requests else 0.0,
+    )
+
+
+def container_load(
+    engine: Engine, app: str, services: Collection[str]
+) -> dict[tuple[str, str], ContainerLoad]:
+    """What the running containers of services have used, by service and container id."""
+    found: dict[tuple[str, str], ContainerLoad] = {}
+    for entry in engine.containers({"label": [f"{LABEL_APP}={app}"], "status": ["running"]}):
+        service = entry["Labels"].get(LABEL_SERVICE, "")
+        if service not in services:
+            continue
+        try:
+            found[service, entry["Id"]] = of_container(engine.stats(entry["Id"]))
+        except NotFoundError:  # it went in this moment
+            continue
+    return found
+
+
+def of_container(stats: Mapping[str, Any]) -> ContainerLoad:
+    """An engine's statistics of one container. Pure.
+
+    Memory without the files that the kernel keeps there and could drop at once, as `docker stats` has it.
+    """
+    memory = stats.get("memory_stats") or {}
+    details = memory.get("stats") or {}
+    dropped = details.get("total_inactive_file", details.get("inactive_file", 0))
+    cpu = (stats.get("cpu_stats") or {}).get("cpu_usage") or {}
+    return ContainerLoad(
+        cpu_s=int(cpu.get("total_usage") or 0) * _NANOSECOND,
+        memory=max(0, int(memory.get("usage") or 0) - int(dropped or 0)),
+    )
