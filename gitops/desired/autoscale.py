@@ -58,7 +58,7 @@ def _targets(fields: Fields) -> tuple[tuple[Metric, float], ...]:
         return ()
     metrics: tuple[Metric, ...] = get_args(Metric)
     named = [metric for metric in metrics if targets.get(metric)]
-    if not named and not targets.node.entries:
+    if not named and targets.node.value == {}:
         fields.wrong("target", "no target", _SAMPLE)
     found = ((metric, _target(targets, metric)) for metric in sorted(named))
     return tuple((metric, value) for metric, value in found if value)
@@ -133,6 +133,12 @@ def _check_targets(fields: Fields, service: Service, bounds: Autoscale) -> None:
     elif "queue_per_replica" in named and not bounds.max_sessions:
         hint = "`max_sessions` says how many a replica gets at once"
         wrong.append(("queue_per_replica", "nothing waits at the edge without a limit", hint))
+    if bounds.max_sessions and not service.served:
+        fields.problems.report(
+            f"{fields.at('x-autoscale')}.max_sessions: the edge does not serve it",
+            node["max_sessions"].place,
+            "leave it out",
+        )
     if "memory" in named and not service.container.memory_limit:
         wrong.append(("memory", "it is a share of a limit", "set `deploy.resources.limits.memory`"))
     for metric, why, hint in wrong:

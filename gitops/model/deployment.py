@@ -64,7 +64,7 @@ class Deployment:
     previous_commit: str  # last good commit before, or empty
     state: State
     reason: str = ""  # why it did not succeed; for a success the hosts that it went on without
-    trigger: str = ""  # push, poll, manual, rollback, retry, resume, drain
+    trigger: str = ""  # push, poll, manual, rollback, retry, resume, drain, scale
     started_at: str = ""  # ISO 8601, UTC
     finished_at: str = ""
     duration_s: float = 0.0

@@ -32,7 +32,7 @@ def status(**changes: Any) -> dict[str, Any]:
         "state": "running (healthy)",
     }
     service = {"name": "web", "image": "reg/web:1", "digest": "sha256:0123456789abcdef"}
-    service |= {"desired": 2, "running": 1, "healthy": 1, "job": None}
+    service |= {"desired": 2, "running": 1, "healthy": 1, "job": None, "autoscale": None}
     return {
         "app": "shop",
         "sync": "synced",
@@ -61,6 +61,7 @@ def deployment(**changes: Any) -> dict[str, Any]:
         "duration_s": 4.04,
         "phases": {},
         "changes": {"started": 4, "stopped": 4, "kept": 2},
+        "scaled": [],
         **changes,
     }
 
@@ -94,6 +95,7 @@ def test_status_counts_the_runs_of_a_job() -> None:
         "running": 0,
         "healthy": 0,
         "job": "pre-deploy",
+        "autoscale": None,
     }
     text = status_text(status(services=[{**job, "finished": 2, "replicas": []}]))
     assert "migrate  job      0        2 finished  reg/web:1" in text
@@ -105,6 +107,28 @@ def test_status_tells_what_is_held_back_and_why() -> None:
     assert f"quarantined  {B}" in text
     assert "web on h1 exited" in text
     assert "commit       none yet" in text
+
+
+def test_status_shows_bounds_count_and_the_last_reading() -> None:
+    targets = [
+        {"metric": "cpu", "target": 70.0, "reading": None},
+        {"metric": "sessions_per_replica", "target": 50.0, "reading": 83.25},
+    ]
+    read_at = "2026-11-23T07:01:02.123+00:00"
+    view = status()
+    view["services"][0]["autoscale"] = {
+        "count": 4, "min": 2, "max": 10, "read_at": read_at, "targets": targets,
+    }  # fmt: skip
+    lines = [line.split() for line in status_text(view).splitlines()]
+    assert ["web", "4", "2", "10", "cpu", "-", "70", "07:01:02"] in lines
+    assert ["web", "4", "2", "10", "sessions_per_replica", "83.2", "50", "07:01:02"] in lines
+    assert "AUTOSCALE" not in status_text(status())
+
+
+def test_history_tells_what_was_scaled_and_why() -> None:
+    text = "scaled web 2 -> 4: 83 sessions per replica, target 50"
+    scaled = deployment(trigger="scale", scaled=[{"service": "web", "before": 2, "after": 4, "text": text}])
+    assert history_text({"app": "shop", "deployments": [scaled]}).splitlines()[2] == f"    {text}"
 
 
 def test_history_puts_the_reason_below_its_line() -> None:

@@ -7,7 +7,7 @@ from support.planning import stack_of
 
 from gitops.errors import PermanentError
 from gitops.model.plan import Backend, Server
-from gitops.model.stack import Ingress, Publish, Stack
+from gitops.model.stack import Autoscale, Ingress, Publish, Stack
 from gitops.render.edge import parse
 from gitops.render.haproxy import fragment
 
@@ -42,6 +42,16 @@ def test_servers_are_sorted_and_carry_the_options_that_a_dynamic_server_needs() 
     servers = parse(text).servers["shop.web.80"]
     assert list(servers) == ["a", "b"]
     assert servers["a"].startswith("198.18.0.1:20001 check inter ")
+
+
+def test_a_limit_of_sessions_is_that_of_every_server_also_of_one_that_comes_later() -> None:
+    stack = web(Ingress(80))
+    bounds = Autoscale(1, 4, (("queue_per_replica", 1.0),), max_sessions=20)
+    limited = replace(stack, services=(replace(stack.services[0], autoscale=bounds),))
+    text = fragment(limited, None, (backend("web", 80, "a"),))
+    assert parse(text).servers["shop.web.80"]["a"].endswith(" maxconn 20")
+    assert "maxconn" not in fragment(stack, limited, (backend("web", 80, "a"),))
+    assert "maxconn 20" in fragment(stack.emptied(), limited, (backend("web", 80, "a"),)), "on its way out"
 
 
 def test_a_published_port_is_tcp_unless_an_ingress_says_that_it_speaks_http() -> None:

@@ -305,12 +305,30 @@ def test_what_an_image_means_to_a_commit_is_recorded_once(store: Store, url: str
 def test_a_store_of_the_first_version_gets_what_is_new(url: str) -> None:
     with Store(url) as store:
         _succeed(store, A)
-    for table in ("pins", "asks"):
+    for table in ("pins", "asks", "counts", "readings"):
         _change(url, f"DROP TABLE {table}")
     _change(url, "UPDATE schema_version SET version = 1")
     with Store(url) as store:
         assert store.good("shop") == A
         assert store.pins.record("shop", A, {"web:1": "web:1@x"}) == {"web:1": "web:1@x"}
+        assert store.replicas.counts("shop") == {}
+
+
+def test_counts_of_replicas_are_recorded_until_the_commit_chooses_them_again(store: Store, url: str) -> None:
+    store.replicas.record("shop", {"web": 4, "api": 2})
+    store.replicas.record("blog", {"web": 1})
+    store.replicas.record_readings("shop", {"web": {"cpu": 71.5}, "api": {"sessions_per_replica": 3.0}})
+    store.replicas.record_readings("shop", {"web": {"cpu": 12.0}})
+    with Store(url) as again:
+        assert again.replicas.counts("shop") == {"web": 4, "api": 2}
+        read = again.replicas.readings("shop")
+        assert (read["web"].values, read["api"].values) == ({"cpu": 12.0}, {"sessions_per_replica": 3.0})
+    store.replicas.record("shop", {"web": 5})
+    assert store.replicas.counts("shop") == {"web": 5}
+    assert list(store.replicas.readings("shop")) == ["web"]
+    store.replicas.record("shop", {})
+    assert store.replicas.counts("shop") == {}
+    assert store.replicas.counts("blog") == {"web": 1}
 
 
 def test_the_schema_is_migrated_step_by_step(url: str) -> None:
