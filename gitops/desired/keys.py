@@ -233,7 +233,7 @@ UNSUPPORTED: Final[dict[Schema, dict[str, str]]] = {
     "judge": {
         "max_p95_ms": "HAProxy counts no percentiles: use `max_mean_ms`",
         "max_p99_ms": "HAProxy counts no percentiles: use `max_mean_ms`",
-        "max_queue": "the edge limits no server's connections by itself, so nothing queues: use `max_mean_ms`",
+        "max_queue": "the edge limits no server's connections itself, so nothing queues: use `max_mean_ms`",
     },
     "x-autoscale": {
         "behavior": "it has `scale_out` and `scale_in` here",
