@@ -5,7 +5,7 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := $(VENV)/bench/.installed
 
-.PHONY: demo test check unit bench lab-down lock setup clean
+.PHONY: demo test check unit bench bench-passes lab-down lock setup clean
 
 demo: $(STAMP)            ## the main job, live: a lab fleet, three pushes, one automatic rollback
 	$(BIN)/python -m gitops.lab.demo $(DEMO_ARGS)
@@ -21,6 +21,9 @@ unit: $(STAMP)            ## what needs no lab
 
 bench: $(STAMP) $(PEERS)  ## this project side by side with its peers; writes docs/performance.*
 	$(BIN)/python -m bench $(BENCH_ARGS)
+
+bench-passes: $(STAMP)    ## a pass with nothing to do, over up to 1,000 simulated hosts
+	PYTHONPATH=tests $(BIN)/python -m bench.passes $(HOSTS)
 
 lab-down: $(STAMP)        ## takes the demo's lab down, also after a crash
 	$(BIN)/gitops lab down
