@@ -67,12 +67,22 @@ class Container:
 
 
 @dataclass(frozen=True)
+class Found:
+    """Where a service of some application is found, as that application has recorded it."""
+
+    service: str
+    address: str  # of the service network
+    expose_to: tuple[str, ...] = ()  # other applications that may find it
+
+
+@dataclass(frozen=True)
 class Release:
     """The release file of one application on one host: the commit that was last recorded as good there."""
 
     app: str
     commit: str
     deployment: str
+    services: tuple[Found, ...] = ()  # those with an address, by name
 
 
 @dataclass(frozen=True)
@@ -104,8 +114,9 @@ class ObservedHost:
     containers: tuple[Container, ...] = ()  # managed ones of every application
     ports_used: tuple[int, ...] = ()  # host ports published by any container, sorted
     releases: tuple[Release, ...] = ()
-    fragments: tuple[tuple[str, str], ...] = ()  # (application, its haproxy.cfg fragment), on load balancers
-    servers: tuple[ProxyServer, ...] = ()  # on load balancers
+    fragments: tuple[tuple[str, str], ...] = ()  # (application, its haproxy.cfg fragment)
+    servers: tuple[ProxyServer, ...] = ()  # of the edge, and of a container host that has a fragment
+    networks: tuple[str, ...] = ()  # whose addresses are all its own, such as `10.96.0.0/16`
 
 
 @dataclass(frozen=True)

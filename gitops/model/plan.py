@@ -82,6 +82,37 @@ class Backend:
 
 
 @dataclass(frozen=True)
+class Role:
+    """What one HAProxy serves of an application."""
+
+    edge: bool = True  # routes and published ports, for clients from outside
+    services: tuple[str, ...] = ()  # those at whose addresses consumers on its host find them, sorted
+
+
+@dataclass(frozen=True)
+class Place:
+    """Hosts whose HAProxy serves the same of an application: the edge, or hosts that run the same consumers.
+
+    Attributes:
+        folder: of its fragments, in the run folder.
+        hosts: their names, sorted.
+        role: what it serves during the rollout: for what runs before or after it.
+        after: what it serves in the end.
+        opens: whether a service's address is to be served there that is not yet.
+        network: the service network, where one of them does not take it for its own yet.
+        differs: whether one of them has another fragment than the final one, or another HAProxy state.
+    """
+
+    folder: str
+    hosts: tuple[str, ...]
+    role: Role = Role()
+    after: Role = Role()
+    opens: bool = False
+    network: str = ""
+    differs: bool = False
+
+
+@dataclass(frozen=True)
 class Share:
     """What some containers of a service get of its requests; the others that are served get the rest."""
 
@@ -173,8 +204,10 @@ class Plan:
     pulls: tuple[Pull, ...] = ()
     keeps: tuple[Keep, ...] = ()
     phases: tuple[Phase, ...] = ()
-    backends: tuple[Backend, ...] = ()  # what the edge serves at the end
-    edge_changes: bool = False  # the fragment on some load balancer differs from the final one
+    before: tuple[Backend, ...] = ()  # what the edge and the nodes serve before the first phase
+    backends: tuple[Backend, ...] = ()  # and at the end
+    places: tuple[Place, ...] = ()  # what has a HAProxy; the edge first
+    edge_changes: bool = False  # some HAProxy differs from its final state, or a host's record of addresses
     rollback: bool = False  # whether it leads back: the services' `rollback_config` holds
     previous: Stack | None = None  # what runs before, for the routes of services until they are removed
     absent: tuple[Absent, ...] = ()  # hosts of the fleet that take no part, by name

@@ -228,6 +228,9 @@ class Service:
     ingress: tuple[Ingress, ...] = ()
     publish: tuple[Publish, ...] = ()
     depends_on: tuple[Dependency, ...] = ()  # sorted by name
+    expose_to: tuple[str, ...] = ()  # `x-expose-to`: applications that find it as APP.SERVICE, sorted
+    address: str = ""
+    """Where consumers on other hosts find it, in the service network; planned, empty where nobody looks."""
 
     def policy(self, *, rollback: bool) -> UpdateConfig:
         """How its replicas are replaced: on the way forward, or back."""
@@ -244,6 +247,16 @@ class Service:
         mounts = self.container.mounts
         return tuple(sorted({mount.source for mount in mounts if mount.kind == "volume" and mount.source}))
 
+    @property
+    def listens(self) -> tuple[int, ...]:
+        """The container ports, TCP, that it is said to listen on, sorted."""
+        return tuple(sorted({*self.container.expose, *self.container.target_ports}))
+
+    @property
+    def balanced(self) -> tuple[int, ...]:
+        """The container ports that some HAProxy balances over, the edge's or a container host's, sorted."""
+        return self.listens if self.address else self.container.target_ports
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -257,6 +270,7 @@ class Stack:
     services: tuple[Service, ...] = ()
     volumes: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = field(default=())
     """Named volumes: (name, driver options)."""
+    service_network: str = ""  # where its services have their addresses; empty where none has one
 
     def service(self, name: str) -> Service | None:
         """The service of that name, or None."""

@@ -130,7 +130,7 @@ def held(
             moved[line.service, _slot(stack.app, line, None)] = out[away.name]
             continue
         # One that some load balancer does not serve now would have to be taken in, and to pass its check.
-        if away is None or (seen.known and line.name not in seen.everywhere):
+        if away is None or (line.service in seen.known and line.name not in seen.everywhere):
             continue
         slot = _slot(stack.app, line, service if rollback else None)
         if service is None or not _useful(service, slot, line.target, containers):

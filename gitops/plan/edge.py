@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from gitops.model.fleet import Fleet
-from gitops.model.observed import Container, Observed, ProxyServer
+from gitops.model.observed import Container, Observed, ObservedHost, ProxyServer
 from gitops.model.plan import Backend, Server, Start
 from gitops.model.stack import Stack
 
@@ -26,9 +26,9 @@ class Line(NamedTuple):
 class Seen:
     """Which of an application's servers the load balancers reported as taking traffic."""
 
-    known: bool  # whether any load balancer reported any server of the application
-    anywhere: frozenset[str] = frozenset()  # names that take traffic on some load balancer
-    everywhere: frozenset[str] = frozenset()  # names that take traffic on all that reported
+    known: frozenset[str] = frozenset()  # services of which some load balancer or node reported a server
+    anywhere: frozenset[str] = frozenset()  # names that take traffic on some of them
+    everywhere: frozenset[str] = frozenset()  # names that take traffic on all that reported their service
     weights: Mapping[str, int] = field(default_factory=dict)
     """The weights of all servers of services in which not all are alike: two versions share the requests."""
 
@@ -44,29 +44,28 @@ def _disabled(server: ProxyServer) -> bool:
 
 
 def look(app: str, fleet: Fleet, observed: Observed) -> Seen:
-    """What the load balancers reported of one application's servers."""
-    reported = []
+    """What load balancers and nodes reported of one application's servers."""
+    reported: dict[str, list[frozenset[str]]] = {}  # service -> what takes traffic, on each that reported it
     weights: dict[str, int] = {}
-    for host in sorted(fleet.load_balancers, key=lambda host: host.name):
+    for host in sorted(fleet.hosts, key=lambda host: host.name):
         state = observed.host(host.name)
         ours = [s for s in state.servers if s.backend.startswith(f"{app}.")] if state else []
-        if ours:
-            reported.append(frozenset(s.name for s in ours if not _disabled(s)))
-        weighed = {_service(s.backend) for s in ours if s.weight != 1}
-        weights |= {s.name: s.weight for s in ours if _service(s.backend) in weighed}
-    if not reported:
-        return Seen(known=False)
+        for service in {_service(app, s.backend) for s in ours}:
+            own = [s for s in ours if _service(app, s.backend) == service]
+            reported.setdefault(service, []).append(frozenset(s.name for s in own if not _disabled(s)))
+            if any(s.weight != 1 for s in own):
+                weights |= {s.name: s.weight for s in own}
     return Seen(
-        known=True,
-        anywhere=frozenset.union(*reported),
-        everywhere=frozenset.intersection(*reported),
+        known=frozenset(reported),
+        anywhere=frozenset().union(*(names for found in reported.values() for names in found)),
+        everywhere=frozenset().union(*(frozenset.intersection(*found) for found in reported.values())),
         weights=weights,
     )
 
 
-def _service(backend: str) -> str:
-    """Application and service of a backend's name."""
-    return backend.rpartition(".")[0]
+def _service(app: str, backend: str) -> str:
+    """The service of a backend's name."""
+    return backend.removeprefix(f"{app}.").rpartition(".")[0]
 
 
 def serves(container: Container, seen: Seen) -> bool:
@@ -76,7 +75,9 @@ def serves(container: Container, seen: Seen) -> bool:
     switched in on its way out.
     """
     return container.well and (
-        container.name in seen.anywhere if seen.known else container.health != "starting"
+        container.name in seen.anywhere
+        if container.service in seen.known
+        else container.health != "starting"
     )
 
 
@@ -88,9 +89,9 @@ def settled(container: Container, seen: Seen, *, served: bool) -> bool:
 
 
 def targets(service: str, *stacks: Stack | None) -> tuple[int, ...]:
-    """The container ports that the edge balances over for a service in any of the stacks, sorted."""
+    """The container ports that are balanced over for a service in any of the stacks, sorted."""
     found = [stack.service(service) for stack in stacks if stack]
-    return tuple(sorted({port for s in found if s for port in s.container.target_ports}))
+    return tuple(sorted({port for s in found if s for port in s.balanced}))
 
 
 def container_lines(container: Container, ports: Iterable[int], fleet: Fleet) -> frozenset[Line]:
@@ -125,16 +126,8 @@ def backends(lines: Iterable[Line], weights: Mapping[str, int] | None = None) ->
     return tuple(Backend(service, target, tuple(servers)) for (service, target), servers in found.items())
 
 
-def drifted(app: str, final: tuple[Backend, ...], fleet: Fleet, observed: Observed) -> bool:
-    """Whether a load balancer that reported servers lacks one of the final ones, or does not fully use it."""
+def drifted(app: str, final: tuple[Backend, ...], state: ObservedHost) -> bool:
+    """Whether a HAProxy that reported servers lacks one of the final ones, or does not fully use it."""
     wanted = {(backend_name(app, b.service, b.target), server.name) for b in final for server in b.servers}
-    for host in fleet.load_balancers:
-        state = observed.host(host.name)
-        if (
-            state
-            and state.servers
-            and not wanted
-            <= {(s.backend, s.name) for s in state.servers if not _disabled(s) and s.weight == 1}
-        ):
-            return True
-    return False
+    used = {(s.backend, s.name) for s in state.servers if not _disabled(s) and s.weight == 1}
+    return bool(state.servers) and not wanted <= used

@@ -203,7 +203,7 @@ def with_edge(
     weights: Mapping[str, int],
     *,
     leaves: frozenset[Line] = frozenset(),
-) -> tuple[tuple[Phase, ...], tuple[Backend, ...]]:
+) -> tuple[tuple[Phase, ...], tuple[Backend, ...], tuple[Backend, ...]]:
     """Adds to each phase what the edge serves from then on.
 
     Args:
@@ -214,10 +214,10 @@ def with_edge(
         leaves: lines that no phase takes away, and that are gone at the end.
 
     Returns:
-        The phases, and what the edge serves at the end, all servers of a service alike.
+        The phases, what the edge serves before the first, and at the end: all servers of a service alike.
     """
     found: list[Phase] = []
-    now = edge.backends(lines, weights)
+    first = now = edge.backends(lines, weights)
     for phase in phases:
         done: Phase = phase
         after = lines
@@ -236,7 +236,7 @@ def with_edge(
         then = now if after == lines and not isinstance(phase, ShiftPhase) else edge.backends(after, weights)
         found.append(replace(done, backends=None if then == now else then))
         lines, now = after, then
-    return tuple(found), edge.backends(lines - leaves)
+    return tuple(found), first, edge.backends(lines - leaves)
 
 
 def _weights(

@@ -1,0 +1,177 @@
+"""Where an application has a HAProxy: the edge, and each host that runs a consumer of one of its services."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from gitops.errors import PermanentError, TransientError, Where
+from gitops.model.fleet import Fleet
+from gitops.model.observed import Container, Observed, ObservedHost
+from gitops.model.plan import Backend, Place, Role, Start
+from gitops.model.stack import Service, Stack
+from gitops.plan import edge
+from gitops.plan.diff import ServiceDiff
+from gitops.plan.discovery import listeners
+
+FragmentOf = Callable[[Stack, Stack | None, tuple[Backend, ...], Role], str]
+"""Renders what one HAProxy serves of an application: its haproxy.cfg fragment."""
+
+Consumer = tuple[str, str]  # application, service
+
+
+@dataclass(frozen=True)
+class Consumers:
+    """What runs on each host: during the rollout, and in the end."""
+
+    during: Mapping[str, Collection[Consumer]]
+    after: Mapping[str, Collection[Consumer]]
+
+
+def consumers(
+    stack: Stack, observed: Observed, diffs: Iterable[ServiceDiff], starts: Iterable[Start]
+) -> Consumers:
+    """Who runs where: all containers but those that have ended. In the end no job does."""
+    during: dict[str, set[Consumer]] = {}
+    after: dict[str, set[Consumer]] = {}
+    for host in observed.hosts:
+        there = [c for c in host.containers if c.state not in {"exited", "dead"}]
+        during[host.name] = {(c.app, c.service) for c in there}
+        after[host.name] = {(c.app, c.service) for c in there if c.app != stack.app}
+    stay = [(c.host, c.service) for diff in diffs if not diff.service.job for c in diff.keeps]
+    stay += [(start.host, start.service) for start in starts if not start.job]
+    for host_name, service in stay:
+        after.setdefault(host_name, set()).add((stack.app, service))
+    for name, service in [*stay, *((start.host, start.service) for start in starts)]:
+        during.setdefault(name, set()).add((stack.app, service))
+    return Consumers(during, after)
+
+
+def places(
+    stack: Stack,
+    previous: Stack | None,
+    fleet: Fleet,
+    observed: Observed,
+    there: Consumers,
+    final: tuple[Backend, ...],
+    fragment: FragmentOf | None,
+) -> tuple[Place, ...]:
+    """The HAProxies of an application, those that serve the same together; the edge alone comes first.
+
+    Args:
+        stack: the desired state, with addresses.
+        previous: the state before, with addresses, or None.
+        fleet: the hosts that take part.
+        observed: what the hosts reported.
+        there: what runs on them.
+        final: what is served in the end.
+        fragment: renders a final fragment, to be compared with what is there; without it none differs.
+
+    Raises:
+        TransientError: a host runs consumers and has no HAProxy.
+        PermanentError: a container has an address's port for itself on such a host.
+    """
+    groups: dict[tuple[Role, Role], list[ObservedHost]] = {}
+    before = previous.services if previous else ()
+    for host in fleet.hosts:
+        state = observed.host(host.name) or ObservedHost(host.name, reachable=True)
+        after = Role(host.balances, _found(stack.app, stack.services, there.after.get(host.name, ())))
+        consumed = there.during.get(host.name, ())
+        during = Role(host.balances, _found(stack.app, (*stack.services, *before), consumed))
+        if during != Role(edge=False) or after != during or dict(state.fragments).get(stack.app):
+            _check(stack, during, state)
+            groups.setdefault((during, after), []).append(state)
+    alone = Role(), Role()
+    others = sorted(groups.keys() - {alone}, key=str)
+    ordered = [*([alone] if alone in groups else []), *others]
+    folders = {roles: f"nodes/{number}" for number, roles in enumerate(others, start=1)}
+    return tuple(
+        Place(
+            folders.get(roles, "haproxy"),
+            tuple(sorted(state.name for state in groups[roles])),
+            *roles,
+            opens=any(_unheard(stack, roles[0], state) for state in groups[roles]),
+            network=next((n for state in groups[roles] for n in _unrouted(stack, roles[0], state)), ""),
+            differs=any(_differs(stack, roles[1], state, final, fragment) for state in groups[roles]),
+        )
+        for roles in ordered
+    )
+
+
+def _found(app: str, services: Iterable[Service], consumed: Collection[Consumer]) -> tuple[str, ...]:
+    """The services that one of these consumers looks for."""
+    return tuple(
+        sorted(
+            {
+                service.name
+                for service in services
+                if service.address
+                and any(
+                    name != service.name if owner == app else owner in service.expose_to
+                    for owner, name in consumed
+                )
+            }
+        )
+    )
+
+
+def _wanted(stack: Stack, role: Role) -> Iterator[tuple[Service, int]]:
+    for service in stack.services:
+        if service.name in role.services:
+            for port in service.listens:
+                yield service, port
+
+
+def _check(stack: Stack, role: Role, state: ObservedHost) -> None:
+    if role.services and state.reachable and not state.proxy:
+        raise TransientError(
+            f"it runs consumers of {', '.join(role.services)} and has no HAProxy to find them through",
+            hint="gitops bootstrap prepares it, gitops doctor says what is missing",
+            where=Where(host=state.name),
+        )
+    claimed = {port: s.name for s in stack.services for port, _, _ in s.container.host_ports}
+    taken = {port: "a container" for port in state.ports_used} | claimed
+    for service, port in _wanted(stack, role):
+        if port in taken:
+            raise PermanentError(
+                f"port {port} of {service.name} cannot be served at its address: "
+                f"{taken[port]} publishes it on the host itself",
+                hint="publish another port of the host (`mode: host`), or take it out of `expose`",
+                where=Where(host=state.name),
+            )
+
+
+def _unheard(stack: Stack, role: Role, state: ObservedHost) -> bool:
+    """Whether a host does not yet serve an address at which a consumer on it will look."""
+    wanted = {(service.address, port) for service, port in _wanted(stack, role)}
+    heard = listeners(dict(state.fragments).get(stack.app, ""))
+    return not wanted <= heard or bool(list(_unrouted(stack, role, state)))
+
+
+def _unrouted(stack: Stack, role: Role, state: ObservedHost) -> Iterator[str]:
+    """An address that the host does not take for its own."""
+    networks = [IPv4Network(network) for network in state.networks]
+    for service, _ in _wanted(stack, role):
+        if not any(IPv4Address(service.address) in network for network in networks):
+            yield service.address
+
+
+def _differs(
+    stack: Stack, role: Role, state: ObservedHost, final: tuple[Backend, ...], fragment: FragmentOf | None
+) -> bool:
+    """Whether a host's fragment, or what its HAProxy serves, is not the final one."""
+    here = tuple(backend for backend in final if concerns(role, backend.service, stack))
+    if edge.drifted(stack.app, here, state) or list(_unrouted(stack, role, state)):
+        return True
+    if fragment is None:
+        return False
+    serves = role.services or (role.edge and any(service.served for service in stack.services))
+    wanted = fragment(stack, None, final, role) if serves else ""
+    return dict(state.fragments).get(stack.app, "") != wanted
+
+
+def concerns(role: Role, service: str, *stacks: Stack | None) -> bool:
+    """Whether a HAProxy of this role balances over a service."""
+    known = [found for stack in stacks if stack and (found := stack.service(service))]
+    return service in role.services or (role.edge and (not known or any(each.served for each in known)))
