@@ -18,7 +18,7 @@ from gitops.images import pins, registry
 from gitops.images.logins import logins
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Observed
-from gitops.model.stack import Stack
+from gitops.model.stack import SERVICE_NETWORK, Stack
 from gitops.plan.autoscale import counts_of, counts_running, scaled
 from gitops.source.git import Clone
 from gitops.store.records import Store
@@ -33,6 +33,7 @@ class Desired:
     stack: Stack
     fleet: Fleet
     pinned: bool = False  # whether every image is named with the digest that the commit means
+    network: str = SERVICE_NETWORK  # where its services have their addresses
 
 
 @dataclass
@@ -86,7 +87,9 @@ class Application:
         if key not in self._read:
             while len(self._read) >= REMEMBERED_COMMITS:
                 del self._read[next(iter(self._read))]
-            self._read[key] = Desired(self._stack(commit), self.fleet(commit))
+            self._read[key] = Desired(
+                self._stack(commit), self.fleet(commit), network=self.settings.service_network
+            )
         said = self._read[key]
         if not said.pinned:  # another process may have recorded the digests since
             said = self._read[key] = _pinned(said, self.store.pins.of(self.name, commit))

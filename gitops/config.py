@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -24,6 +25,7 @@ from gitops.desired.problems import Problems, quoted
 from gitops.desired.units import seconds
 from gitops.desired.yaml import Node, read
 from gitops.errors import GitopsError, PermanentError, Where
+from gitops.model.stack import SERVICE_NETWORK
 from gitops.model.tolerance import NONE, Tolerance
 from gitops.source.address import check_ref, check_url
 from gitops.source.tree import split_path
@@ -31,6 +33,7 @@ from gitops.source.tree import split_path
 DEFAULT_STORE = "sqlite:////var/lib/gitops/gitops.db"
 DEFAULT_STATE_DIR = Path("/var/lib/gitops")
 MOST_RETAINED = 1000
+_SMALLEST_NETWORK = 28  # bits of its prefix
 
 APP_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
@@ -153,12 +156,26 @@ def _retention(value: int) -> int:
     return value
 
 
+def _network(value: str) -> str:
+    """Refuse what is no IPv4 network with room for addresses."""
+    try:
+        network = IPv4Network(value)
+    except ValueError as error:
+        raise _wrong(
+            f"expected an IPv4 network, found {quoted(value)}", f"such as {SERVICE_NETWORK}"
+        ) from error
+    if network.prefixlen > _SMALLEST_NETWORK:
+        raise _wrong(f"{value} has too few addresses", f"at least a /{_SMALLEST_NETWORK}")
+    return str(network)
+
+
 Duration = Annotated[float, BeforeValidator(_duration)]
 InRepo = Annotated[str, AfterValidator(_in_repo)]
 Ref = Annotated[str | None, AfterValidator(_ref)]
 File = Annotated[str, AfterValidator(_file)]
 Registry = Annotated[str, AfterValidator(_registry)]
 Retention = Annotated[int, AfterValidator(_retention)]
+Network = Annotated[str, AfterValidator(_network)]
 
 
 class _Strict(BaseModel):
@@ -239,6 +256,8 @@ class AppSettings(_Strict):
     image_retention: Retention = 3
     """Good commits whose images stay on the hosts."""
     registries: Mapping[Registry, RegistrySettings] = Field(default_factory=dict)
+    service_network: Network = SERVICE_NETWORK
+    """Where its services have the addresses at which others find them."""
 
     @property
     def inventory_in_repo(self) -> bool:
@@ -252,6 +271,7 @@ class Settings(_Strict):
     store: str = DEFAULT_STORE
     image_retention: Retention = 3
     registries: Mapping[Registry, RegistrySettings] = Field(default_factory=dict)
+    service_network: Network = SERVICE_NETWORK
     apps: Mapping[str, AppSettings] = Field(default_factory=dict)
 
     @property
@@ -266,8 +286,8 @@ class Settings(_Strict):
         apps = {}
         for name, app in self.apps.items():
             shared: dict[str, Any] = {"registries": {**self.registries, **app.registries}}
-            if "image_retention" not in app.model_fields_set:
-                shared["image_retention"] = self.image_retention
+            for key in {"image_retention", "service_network"} - app.model_fields_set:
+                shared[key] = getattr(self, key)
             apps[name] = app.model_copy(update=shared)
         return self.model_copy(update={"apps": apps})
 

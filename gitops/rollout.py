@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from ipaddress import IPv4Network
 from typing import Literal
 
 from gitops.application import Application, Desired
@@ -24,6 +25,7 @@ from gitops.model.tolerance import ANY, NONE, Tolerance
 from gitops.observe.hosts import observe
 from gitops.plan import fence, make_plan
 from gitops.plan.diff import NOWHERE
+from gitops.plan.discovery import discovered
 from gitops.plan.jobs import hosts_of_runs
 from gitops.plan.spare import spare
 from gitops.render import deployment as render
@@ -91,17 +93,20 @@ def plan_for(
     spared: tuple[Spared, ...] = (),
     out: Mapping[str, str] = NOWHERE,
 ) -> Plan:
-    """The plan from what was observed to what is desired.
+    """The plan from what was observed to what is desired, with the addresses of its services.
 
     `previous` lends the words for the reasons, and its hosts: one that has left
     the fleet is emptied, and so is one that is `out` (name -> why). As many others as `tolerate`
     says may be absent.
     """
+    fleet = together(desired, previous)
+    before = previous.stack if previous else None
+    stack, before = discovered(desired.stack, before, fleet, observed, IPv4Network(desired.network))
     return make_plan(
-        desired.stack,
-        together(desired, previous),
+        stack,
+        fleet,
         observed,
-        previous=previous.stack if previous else None,
+        previous=before,
         rollback=rollback,
         jobs=jobs,
         fragment=fragment,
@@ -293,7 +298,7 @@ def go_back(
     """
     if app.settings.on_failure == "halt" and outcome == "rolled-back" and not _rescaled(failed, good):
         return journal.move("failed", f"{reason}\nleft as it is: on_failure is halt")
-    back = good or Desired(failed.stack.emptied(), failed.fleet)
+    back = good or Desired(failed.stack.emptied(), failed.fleet, network=failed.network)
     observed = observe(channels, together(back, failed), away)
     if between := _fence(failed, good, observed, journal):
         hand = f"gitops rollback {app.name} goes back by hand, " if good else ""

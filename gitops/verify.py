@@ -17,6 +17,7 @@ from gitops.model.observed import Observed
 from gitops.model.plan import Plan
 from gitops.observe.hosts import observe
 from gitops.plan import make_plan
+from gitops.plan.places import serves
 
 INTERVAL_S = 0.1  # between two looks
 SETTLE_S = 15.0  # for checks of engines and HAProxy that are still under way
@@ -88,21 +89,22 @@ def difference(plan: Plan, observed: Observed) -> Problem | None:
 
 
 def _down(plan: Plan, observed: Observed) -> Problem | None:
-    """The first server of the plan that some load balancer does not hold for up.
+    """The first server of the plan that some load balancer or node does not hold for up.
 
     Those of absent hosts may be down.
     """
     absent = {each.host.name for each in plan.absent}
     held = {keep.container for keep in plan.keeps if keep.host in absent}
-    balancers = [observed.host(host.name) for host in plan.fleet.load_balancers]
-    names = sorted({server.name for backend in plan.backends for server in backend.servers} - held)
-    for host in balancers:
-        seen = {server.name: server.status for server in host.servers} if host else {}
-        for name in names:
-            status = seen.get(name, "missing")
-            if host and not status.startswith(UP):
-                where = Where(host=host.name, container=name)
-                return Problem(f"HAProxy's own check says {status}", where, passing=True)
+    for place in plan.places:
+        backends = [backend for backend in plan.backends if serves(place.after, backend, plan.stack)]
+        names = sorted({server.name for backend in backends for server in backend.servers} - held)
+        for host in filter(None, map(observed.host, place.hosts)):
+            seen = {server.name: server.status for server in host.servers}
+            for name in names:
+                status = seen.get(name, "missing")
+                if not status.startswith(UP):
+                    where = Where(host=host.name, container=name)
+                    return Problem(f"HAProxy's own check says {status}", where, passing=True)
     return None
 
 

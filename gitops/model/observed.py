@@ -116,6 +116,7 @@ class ObservedHost:
     releases: tuple[Release, ...] = ()
     fragments: tuple[tuple[str, str], ...] = ()  # (application, its haproxy.cfg fragment)
     servers: tuple[ProxyServer, ...] = ()  # of the edge, and of a container host that has a fragment
+    proxy: bool = True  # whether a HAProxy can be talked to
     networks: tuple[str, ...] = ()  # whose addresses are all its own, such as `10.96.0.0/16`
 
 
@@ -124,6 +125,7 @@ class Observed:
     """One pass over the fleet, hosts sorted by name."""
 
     hosts: tuple[ObservedHost, ...] = ()
+    allotted: frozenset[str] = frozenset()  # addresses of deployments under way, perhaps not on a host yet
 
     def host(self, name: str) -> ObservedHost | None:
         """What the host of that name reported, or None."""

@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
+SERVICE_NETWORK = "10.96.0.0/16"
+"""Where services have their addresses, unless gitops.yaml says otherwise."""
+
 Order = Literal["start-first", "stop-first"]
 FailureAction = Literal["rollback", "pause", "continue"]
 Mode = Literal["replicated", "global"]

@@ -1,24 +1,29 @@
-"""What a host keeps of each application: its release file and, on load balancers, its fragment."""
+"""What a host keeps of each application: its release file, and its fragment where its HAProxy serves it."""
 
 from __future__ import annotations
 
 import io
 import json
 import tarfile
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from gitops.channel import Channel
 from gitops.channel.failures import HostSetupError
 from gitops.errors import Where
-from gitops.model.observed import Release
+from gitops.model.observed import Found, Release
 
 FOLDER = "/var/lib/gitops"
 RELEASE = "release.json"
 FRAGMENT = "haproxy.cfg"
 MAX_BYTES = 1 << 20  # of one file; ours are far smaller
 
-# tar frames any content, in one process, and is on every host.
+# First a line of the networks that the host takes for its own. Then tar, which frames any content in one
+# process, and is on every host.
 SCRIPT = r"""
+PATH="$PATH:/usr/sbin:/sbin"
+echo $(ip -4 route show table local type local dev lo 2>/dev/null |
+  while read -r _ network _; do case $network in */*) echo "$network" ;; esac; done)
 cd "$1" 2>/dev/null || exit 0
 set --
 for file in */release.json */haproxy.cfg; do
@@ -28,8 +33,17 @@ done
 """
 
 
-def read(channel: Channel) -> tuple[tuple[Release, ...], tuple[tuple[str, str], ...]]:
-    """The release files and fragments of a host, each by application.
+@dataclass(frozen=True)
+class Files:
+    """What a host keeps, each by application, and the networks whose addresses are all its own."""
+
+    releases: tuple[Release, ...] = ()
+    fragments: tuple[tuple[str, str], ...] = ()
+    networks: tuple[str, ...] = ()
+
+
+def read(channel: Channel) -> Files:
+    """The release files and fragments of a host.
 
     Raises:
         HostSetupError: the host refuses.
@@ -40,12 +54,14 @@ def read(channel: Channel) -> tuple[tuple[Release, ...], tuple[tuple[str, str], 
     return parse(done.stdout)
 
 
-def parse(archive: bytes) -> tuple[tuple[Release, ...], tuple[tuple[str, str], ...]]:
-    """The release files and fragments in what the script wrote. A torn release file counts as none."""
+def parse(answer: bytes) -> Files:
+    """What the script wrote. A torn release file counts as none."""
     releases: list[Release] = []
     fragments: list[tuple[str, str]] = []
+    line, _, archive = answer.partition(b"\n")
+    networks = tuple(line.decode(errors="replace").split())
     if not archive:
-        return (), ()
+        return Files(networks=networks)
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
         for member in tar:
             content = tar.extractfile(member) if member.isfile() and member.size <= MAX_BYTES else None
@@ -57,12 +73,17 @@ def parse(archive: bytes) -> tuple[tuple[Release, ...], tuple[tuple[str, str], .
                 fragments.append((path.parent.name, text))
             elif release := _release(path.parent.name, text):
                 releases.append(release)
-    return tuple(sorted(releases, key=lambda release: release.app)), tuple(sorted(fragments))
+    releases.sort(key=lambda release: release.app)
+    return Files(tuple(releases), tuple(sorted(fragments)), networks)
 
 
 def _release(app: str, text: str) -> Release | None:
     try:
         data = json.loads(text)
-        return Release(app, str(data["commit"]), str(data["deployment"]))
+        services = tuple(
+            Found(str(each["service"]), str(each["address"]), tuple(map(str, each["expose_to"])))
+            for each in data.get("services", ())
+        )
+        return Release(app, str(data["commit"]), str(data["deployment"]), services)
     except (ValueError, KeyError, TypeError):
         return None

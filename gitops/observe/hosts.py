@@ -55,7 +55,9 @@ def _ask(channel: Channel, host: Host) -> ObservedHost:
         asked = channel.engine()
         engine = f"{'podman' if asked.podman else 'docker'} {asked.version()['Version']}"
         managed, ports = containers.read(asked, host.name)
-    releases, fragments = files.read(channel)
+    kept = files.read(channel)
+    if kept.fragments and not facts.stats.path:
+        facts = channel.refresh()
     return ObservedHost(
         name=host.name,
         reachable=True,
@@ -65,9 +67,11 @@ def _ask(channel: Channel, host: Host) -> ObservedHost:
         memory=facts.memory,
         containers=managed,
         ports_used=ports,
-        releases=releases,
-        fragments=fragments if host.balances else (),
-        servers=_servers(channel) if host.balances else (),
+        releases=kept.releases,
+        fragments=kept.fragments,
+        servers=_servers(channel) if host.balances or kept.fragments else (),
+        proxy=bool(facts.stats.path and facts.master.path),
+        networks=kept.networks,
     )
 
 

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 from gitops.errors import PermanentError
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Container, Observed
-from gitops.model.plan import Absent, Backend, Keep, Phase, Plan, Pull, RetirePhase, Spared, Start
+from gitops.model.plan import Absent, Keep, Phase, Place, Plan, Pull, RetirePhase, Spared, Start
 from gitops.model.stack import Service, Stack
 from gitops.plan import edge
 from gitops.plan.absent import Held, absent_hosts, held
 from gitops.plan.diff import NOWHERE, ServiceDiff, compare
+from gitops.plan.discovery import found
 from gitops.plan.explain import bound_reason
 from gitops.plan.guard import ConfirmationRequiredError, removal_guard
 from gitops.plan.jobs import compare_job
+from gitops.plan.places import FragmentOf, consumers, places
 from gitops.plan.rollout import Move, order, with_edge
 from gitops.plan.schedule import claimed, schedule
 from gitops.plan.steps import steps
 
 __all__ = ["ConfirmationRequiredError", "make_plan", "removal_guard", "steps"]
-
-FragmentOf = Callable[[Stack, Stack | None, tuple[Backend, ...]], str]
-"""Renders an application's haproxy.cfg fragment."""
 
 
 def make_plan(
@@ -42,7 +41,7 @@ def make_plan(
     """The way from what runs to what one commit says.
 
     Args:
-        stack: the desired state.
+        stack: the desired state, with the addresses of its services (see `plan.discovery`).
         fleet: the hosts; one in no group is emptied.
         observed: what the hosts reported; the order of hosts does not matter.
         previous: the state that runs now as far as it is known, for reasons and for
@@ -74,13 +73,15 @@ def make_plan(
     starts = schedule(stack, diffs, gone, fleet, observed, complete=not absent, out=out)
     move = Move(stack, previous, diffs, gone, starts, rollback, seen.anywhere, seen.weights)
     lines = _lines_now(stack, previous, fleet, diffs, gone, seen)
-    phases, final = with_edge(
+    phases, before, final = with_edge(
         order(move), lines | away.stays | away.leaves, fleet, seen.weights, leaves=away.leaves
     )
+    there = consumers(stack, observed, diffs, starts.values())
+    where = places(stack, previous, fleet, observed, there, final, fragment)
     return Plan(
         app=stack.app,
         stack=stack,
-        fleet=_touched(fleet, phases),
+        fleet=_touched(fleet, phases, where),
         from_commit=previous.commit if previous else "",
         pulls=_pulls(stack, starts.values()),
         keeps=(
@@ -92,8 +93,10 @@ def make_plan(
             *away.keeps,
         ),
         phases=phases,
+        before=before,
         backends=final,
-        edge_changes=_edge_changes(stack, fleet, observed, final, fragment),
+        places=where,
+        edge_changes=any(place.differs for place in where) or _unrecorded(stack, fleet, observed),
         rollback=rollback,
         previous=previous,
         absent=absent,
@@ -150,7 +153,7 @@ def _diffs(
             own,
             hosts,
             claims=claims,
-            settled=partial(edge.settled, seen=seen, served=service.served),
+            settled=partial(edge.settled, seen=seen, served=bool(service.balanced)),
             absent=gone,
             held=away.slots(service.name),
             spared=[each.slot for each in spared if each.service == service.name],
@@ -161,9 +164,10 @@ def _diffs(
     return tuple(diff(service) for service in stack.services)
 
 
-def _touched(fleet: Fleet, phases: Iterable[Phase]) -> Fleet:
+def _touched(fleet: Fleet, phases: Iterable[Phase], where: Iterable[Place]) -> Fleet:
     """The fleet without hosts that left it and have nothing to give up: they may not even answer any more."""
     leaving = {r.host for phase in phases if isinstance(phase, RetirePhase) for r in phase.retires}
+    leaving |= {host for place in where for host in place.hosts}
     hosts = (host for host in fleet.hosts if host.runs_containers or host.balances or host.name in leaving)
     return Fleet(tuple(sorted(hosts, key=lambda host: host.name)))
 
@@ -195,14 +199,12 @@ def _pulls(stack: Stack, starts: Iterable[Start]) -> tuple[Pull, ...]:
     return tuple(Pull(host, image) for host, image in sorted(pairs))
 
 
-def _edge_changes(
-    stack: Stack, fleet: Fleet, observed: Observed, final: tuple[Backend, ...], fragment: FragmentOf | None
-) -> bool:
-    """Whether a load balancer's fragment, or what it serves at run time, is not the final one."""
-    if edge.drifted(stack.app, final, fleet, observed):
-        return True
-    if fragment is None:
-        return False
-    wanted = fragment(stack, None, final) if any(service.served for service in stack.services) else ""
-    states = [observed.host(host.name) for host in fleet.load_balancers]
-    return any(dict(state.fragments).get(stack.app, "") != wanted for state in states if state)
+def _unrecorded(stack: Stack, fleet: Fleet, observed: Observed) -> bool:
+    """Whether a host that has a record of the application has other addresses of its services in it."""
+    states = [state for host in fleet.hosts if (state := observed.host(host.name))]
+    return any(
+        release.services != found(stack)
+        for state in states
+        for release in state.releases
+        if release.app == stack.app
+    )

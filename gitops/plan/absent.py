@@ -13,7 +13,7 @@ its data there.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gitops.errors import TransientError, Where
@@ -104,9 +104,9 @@ def held(
 ) -> Held:
     """What the absent hosts have, and what becomes of it.
 
-    The load balancers' fragment tells which servers they have. What is not served is found
+    The fragments of load balancers and nodes tell which servers they have. What is not served is found
     by elimination: a replica of the previous commit that no host reports is on one of them. So is
-    one with a named volume, whatever the edge tells.
+    one with a named volume, whatever the fragments tell.
 
     Args:
         stack: the desired state.
@@ -123,7 +123,8 @@ def held(
     stays: set[Line] = set()
     leaves: set[Line] = set()
     moved: dict[tuple[str, int], str] = {}
-    for line in _lines(stack.app, previous, observed):
+    told_of = _told(stack.app, previous, observed)
+    for line in (line for lines in told_of.values() for line in lines):
         away = hosts.get(line.address)
         service = stack.service(line.service)
         if away is not None and away.name in out and not (service and service.volumes):
@@ -142,7 +143,8 @@ def held(
     for service in stack.services if names else ():
         before = previous.service(service.name) if previous else None
         told = {slot for name, slot, _ in keeps if name == service.name}
-        for slot in set(_unseen(service, before, containers)) - told:
+        balanced = service.name in {name for name, _ in told_of}
+        for slot in set(_unseen(service, before, containers, balanced=balanced)) - told:
             if service.volumes or not set(names) <= out.keys():
                 host = names[0] if len(names) == 1 else ""
                 keeps[service.name, slot, ""] = _keep(stack.app, service, slot, host, "", out)
@@ -161,8 +163,8 @@ def _keep(app: str, service: Service, slot: int, host: str, container: str, out:
     return Keep(service.name, slot, host, container, reason)
 
 
-def _lines(app: str, previous: Stack | None, observed: Observed) -> Iterator[Line]:
-    """What the load balancers were last told to serve.
+def _told(app: str, previous: Stack | None, observed: Observed) -> dict[tuple[str, int], list[Line]]:
+    """What load balancers and nodes were last told to serve, by service and container port.
 
     One that was away itself may have an old fragment: those that recorded the last commit come first.
     """
@@ -170,17 +172,26 @@ def _lines(app: str, previous: Stack | None, observed: Observed) -> Iterator[Lin
     def old(state: ObservedHost) -> bool:
         return previous is None or previous.commit not in {r.commit for r in state.releases if r.app == app}
 
-    told = [state for state in observed.hosts if dict(state.fragments).get(app)]
-    if not told:
-        return
-    text = dict(min(told, key=lambda state: (old(state), state.name)).fragments)[app]
-    service, target = "", ""
-    for words in (line.split() for line in text.splitlines()):
+    found: dict[tuple[str, int], list[Line]] = {}
+    for state in sorted(observed.hosts, key=lambda state: (old(state), state.name)):
+        for target, lines in _lines(app, dict(state.fragments).get(app, "")).items():
+            found.setdefault(target, lines)
+    return found
+
+
+def _lines(app: str, fragment: str) -> dict[tuple[str, int], list[Line]]:
+    """The servers of each backend of a fragment."""
+    found: dict[tuple[str, int], list[Line]] = {}
+    service, target = "", 0
+    for words in (line.split() for line in fragment.splitlines()):
         if words[:1] == ["backend"]:
-            service, _, target = words[1].removeprefix(f"{app}.").rpartition(".")
+            service, _, port = words[1].removeprefix(f"{app}.").rpartition(".")
+            target = int(port)
+            found[service, target] = []
         elif words[:1] == ["server"]:
             address, _, port = words[2].rpartition(":")
-            yield Line(service, int(target), words[1], address, int(port))
+            found[service, target].append(Line(service, target, words[1], address, int(port)))
+    return found
 
 
 def _slot(app: str, line: Line, version: Service | None) -> int:
@@ -193,19 +204,21 @@ def _slot(app: str, line: Line, version: Service | None) -> int:
 
 def _useful(service: Service, slot: int, target: int, containers: Iterable[Container]) -> bool:
     """Whether the commit has a use for a container's port, and for its slot, which no other host has."""
-    if slot == 0 or target not in service.container.target_ports:
+    if slot == 0 or target not in service.balanced:
         return False
     return service.mode == "global" or slot in _empty(service, service.replicas, containers)
 
 
-def _unseen(service: Service, before: Service | None, containers: Iterable[Container]) -> Sequence[int]:
-    """The slots of a service that ran before, that no host reports, and that the edge does not tell of.
+def _unseen(
+    service: Service, before: Service | None, containers: Iterable[Container], *, balanced: bool
+) -> Sequence[int]:
+    """The slots of a service that ran before, that no host reports, and that no HAProxy tells of.
 
     Where data lies on the host, nothing is started without it.
     """
     if before is None or "global" in (before.mode, service.mode):
         return ()
-    if (before.served or service.served) and not service.volumes:
+    if (before.served or service.served or balanced) and not service.volumes:
         return ()
     return _empty(service, min(before.replicas, service.replicas), containers)
 

@@ -35,7 +35,7 @@ def obstacle(diff: ServiceDiff) -> str:
     service = diff.service
     if service.rollout.strategy == "rolling":
         return ""
-    ports = set(service.container.target_ports)
+    ports = set(service.balanced)
     moved = any(ports ^ {target for target, _ in container.ports} for container in _old(diff))
     return f"not {service.rollout.strategy}: container ports changed" if moved else ""
 

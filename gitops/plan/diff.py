@@ -76,7 +76,7 @@ class _Judge:
         if reason := state_reason(container):
             return reason
         published = dict(container.ports)
-        for target in self.service.container.target_ports:
+        for target in self.service.balanced:
             if target not in published:
                 return f"port {target} is not published"
         own = {host_port for host_port, _, _ in self.service.container.host_ports}

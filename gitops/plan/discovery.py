@@ -18,7 +18,9 @@ from gitops.model.fleet import Fleet
 from gitops.model.observed import Found, Observed, Release
 from gitops.model.stack import Service, Stack
 
-_LISTENER = re.compile(r"frontend (?P<service>\S+)\.at[0-9]+\n {4}bind (?P<address>[0-9.]+):(?P<port>[0-9]+)\n")
+_LISTENER = re.compile(
+    r"frontend (?P<service>\S+)\.at[0-9]+\n {4}bind (?P<address>[0-9.]+):(?P<port>[0-9]+)\n"
+)
 
 
 def sought(stack: Stack) -> tuple[str, ...]:
@@ -38,8 +40,8 @@ def discovered(
     """Both states with the addresses of their services, and with the names that each container knows.
 
     A service keeps the address that hosts report of it. A new one gets the place in the
-    network that its name hashes to, or the next one that is free: so two controllers that know nothing of each
-    other choose the same, whatever the order.
+    network that its name hashes to, or the next one that is free: so whoever plans chooses
+    the same, and adding a service moves no other.
 
     Args:
         stack: the desired state.
@@ -81,7 +83,7 @@ def _named(
 
     def named(service: Service) -> Service:
         container = service.container
-        names = {name: address for name, address in known.items() if name != service.name} | others
+        names = {**{name: known[name] for name in known if name != service.name}, **others}
         said = {name for name, _ in container.extra_hosts}  # the user's own word comes first
         hosts = {*container.extra_hosts, *((n, address) for n, address in names.items() if n not in said)}
         container = replace(container, extra_hosts=tuple(sorted(hosts)))
@@ -108,11 +110,9 @@ def _within(text: str, network: IPv4Network) -> bool:
         return False
 
 
-def _allotted(
-    app: str, names: Collection[str], observed: Observed, network: IPv4Network
-) -> dict[str, str]:
+def _allotted(app: str, names: Collection[str], observed: Observed, network: IPv4Network) -> dict[str, str]:
     seen = list(_seen(observed))
-    taken = {address for owner, _, address in seen if owner != app}
+    taken = {address for owner, _, address in seen if owner != app} | observed.allotted
     kept: dict[str, str] = {}
     for owner, service, address in sorted(seen):
         if owner == app and service in names and address not in taken and _within(address, network):

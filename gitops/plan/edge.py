@@ -75,9 +75,7 @@ def serves(container: Container, seen: Seen) -> bool:
     switched in on its way out.
     """
     return container.well and (
-        container.name in seen.anywhere
-        if container.service in seen.known
-        else container.health != "starting"
+        container.name in seen.anywhere if container.service in seen.known else container.health != "starting"
     )
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 
 from gitops.errors import PermanentError, TransientError, Where
 from gitops.model.fleet import Fleet
-from gitops.model.observed import Container, Observed, ObservedHost
+from gitops.model.observed import Observed, ObservedHost
 from gitops.model.plan import Backend, Place, Role, Start
 from gitops.model.stack import Service, Stack
 from gitops.plan import edge
@@ -92,7 +92,7 @@ def places(
             tuple(sorted(state.name for state in groups[roles])),
             *roles,
             opens=any(_unheard(stack, roles[0], state) for state in groups[roles]),
-            network=next((n for state in groups[roles] for n in _unrouted(stack, roles[0], state)), ""),
+            network=stack.service_network if any(_astray(stack, roles[0], s) for s in groups[roles]) else "",
             differs=any(_differs(stack, roles[1], state, final, fragment) for state in groups[roles]),
         )
         for roles in ordered
@@ -131,7 +131,7 @@ def _check(stack: Stack, role: Role, state: ObservedHost) -> None:
             where=Where(host=state.name),
         )
     claimed = {port: s.name for s in stack.services for port, _, _ in s.container.host_ports}
-    taken = {port: "a container" for port in state.ports_used} | claimed
+    taken = dict.fromkeys(state.ports_used, "a container") | claimed
     for service, port in _wanted(stack, role):
         if port in taken:
             raise PermanentError(
@@ -146,29 +146,36 @@ def _unheard(stack: Stack, role: Role, state: ObservedHost) -> bool:
     """Whether a host does not yet serve an address at which a consumer on it will look."""
     wanted = {(service.address, port) for service, port in _wanted(stack, role)}
     heard = listeners(dict(state.fragments).get(stack.app, ""))
-    return not wanted <= heard or bool(list(_unrouted(stack, role, state)))
+    return not wanted <= heard or _astray(stack, role, state)
 
 
-def _unrouted(stack: Stack, role: Role, state: ObservedHost) -> Iterator[str]:
-    """An address that the host does not take for its own."""
-    networks = [IPv4Network(network) for network in state.networks]
-    for service, _ in _wanted(stack, role):
-        if not any(IPv4Address(service.address) in network for network in networks):
-            yield service.address
+def _astray(stack: Stack, role: Role, state: ObservedHost) -> bool:
+    """Whether the host does not take the service network's addresses for its own."""
+    if not role.services or not stack.service_network:
+        return False
+    network = IPv4Network(stack.service_network)
+    return not any(network.subnet_of(IPv4Network(own)) for own in state.networks)
 
 
 def _differs(
     stack: Stack, role: Role, state: ObservedHost, final: tuple[Backend, ...], fragment: FragmentOf | None
 ) -> bool:
     """Whether a host's fragment, or what its HAProxy serves, is not the final one."""
-    here = tuple(backend for backend in final if concerns(role, backend.service, stack))
-    if edge.drifted(stack.app, here, state) or list(_unrouted(stack, role, state)):
+    here = tuple(backend for backend in final if serves(role, backend, stack))
+    if edge.drifted(stack.app, here, state) or _astray(stack, role, state):
         return True
     if fragment is None:
         return False
-    serves = role.services or (role.edge and any(service.served for service in stack.services))
-    wanted = fragment(stack, None, final, role) if serves else ""
+    anything = role.services or (role.edge and any(service.served for service in stack.services))
+    wanted = fragment(stack, None, final, role) if anything else ""
     return dict(state.fragments).get(stack.app, "") != wanted
+
+
+def serves(role: Role, backend: Backend, *stacks: Stack | None) -> bool:
+    """Whether a HAProxy of this role has a backend, as one of the states has it."""
+    known = [service for stack in stacks if stack and (service := stack.service(backend.service))]
+    at_edge = any(backend.target in service.container.target_ports for service in known)
+    return backend.service in role.services or (role.edge and at_edge)
 
 
 def concerns(role: Role, service: str, *stacks: Stack | None) -> bool:

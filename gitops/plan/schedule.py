@@ -198,7 +198,7 @@ def _refusal(service: Service, need: Need, rooms: Mapping[str, _Room]) -> Perman
 
 def _start(app: str, service: Service, need: Need, room: _Room, names: set[str], number: int) -> Start:
     replaces = need.outgoing[0].name if need.outgoing and not service.job else ""
-    targets = service.container.target_ports
+    targets = service.balanced
     if there := need.adopted:
         ports = tuple((target, port) for target, port in there.ports if target in targets)
         return Start(

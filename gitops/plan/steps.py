@@ -7,12 +7,14 @@ from typing import Literal
 
 from gitops.model.image import short
 from gitops.model.plan import Action, Backend, Phase, Plan, Retire, RetirePhase, ShiftPhase, Step, Trial
+from gitops.plan.places import concerns
 
 
 def steps(plan: Plan) -> tuple[Step, ...]:
     """A plan's steps in the order in which they happen; what is kept comes last."""
     return (
         *_pulls(plan),
+        *_opening(plan),
         *(step for phase in plan.phases for step in _phase(plan, phase)),
         *_edge_only(plan),
         *(Step(0, "keep", keep.service, keep.slot, keep.host, keep.reason) for keep in plan.keeps),
@@ -52,23 +54,37 @@ def _of(batch: int, retire: Retire, action: Literal["drain", "stop", "remove"]) 
 
 
 def _switch(plan: Plan, batch: int, service: str, backends: Iterable[Backend]) -> Iterator[Step]:
-    """One line for each load balancer."""
+    """One line for each load balancer, and each host that runs consumers of the service."""
     servers = {
         server.name for backend in backends if backend.service == service for server in backend.servers
     }
-    for host in sorted(plan.fleet.load_balancers, key=lambda host: host.name):
+    for host in _hosts(plan, service):
         yield Step(
-            batch, "switch", service, 0, host.name, f"{len(servers)} server{'' if len(servers) == 1 else 's'}"
+            batch, "switch", service, 0, host, f"{len(servers)} server{'' if len(servers) == 1 else 's'}"
         )
+
+
+def _hosts(plan: Plan, service: str) -> list[str]:
+    """The hosts whose HAProxy balances over a service."""
+    places = (place for place in plan.places if concerns(place.role, service, plan.stack, plan.previous))
+    return sorted(host for place in places for host in place.hosts)
+
+
+def _opening(plan: Plan) -> Iterator[Step]:
+    """One line for each host that learns where others are found, before a container there looks for them."""
+    for place in plan.places:
+        if place.opens and plan.starts:
+            for host in place.hosts:
+                yield Step(0, "switch", "", 0, host, f"finds {', '.join(place.role.services)}")
 
 
 def _shift(plan: Plan, phase: ShiftPhase) -> Iterator[Step]:
     """One line for each load balancer, and one for the trial."""
     count = len(phase.share.containers)
     to = f"{phase.share.percent}% of the requests to {count} container{'' if count == 1 else 's'}"
-    for host in sorted(plan.fleet.load_balancers, key=lambda host: host.name):
+    for host in _hosts(plan, phase.service):
         if phase.backends is not None:
-            yield Step(phase.batch, "switch", phase.service, 0, host.name, to)
+            yield Step(phase.batch, "switch", phase.service, 0, host, to)
     if phase.trial:
         yield Step(phase.batch, "judge", phase.service, 0, "", _trial(plan.app, phase.trial))
 
@@ -88,5 +104,5 @@ def _edge_only(plan: Plan) -> Iterator[Step]:
     if not plan.edge_changes or any(phase.backends is not None for phase in plan.phases):
         return
     batch = max((phase.batch for phase in plan.phases), default=0) + 1
-    for host in sorted(plan.fleet.load_balancers, key=lambda host: host.name):
-        yield Step(batch, "switch", "", 0, host.name, "haproxy.cfg differs")
+    for host in sorted(host for place in plan.places if place.differs for host in place.hosts):
+        yield Step(batch, "switch", "", 0, host, "haproxy.cfg differs")

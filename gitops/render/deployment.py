@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from gitops.assets import folder
 from gitops.model.fleet import CONTAINER_HOSTS, LOAD_BALANCERS, Fleet, Host
 from gitops.model.plan import Plan
+from gitops.plan.discovery import found
 from gitops.render.container import service_file
 from gitops.render.environment import environment
-from gitops.render.graph import Judging, graph
+from gitops.render.graph import Judging, Switch, graph
 from gitops.render.haproxy import fragment
-from gitops.render.playbook import playbook, switches
+from gitops.render.playbook import playbook
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _COPIED = (
@@ -48,7 +51,9 @@ def deployment(plan: Plan, *, deployment_id: str) -> dict[str, bytes]:
     Raises:
         PermanentError: a name that must not reach a playbook or haproxy.cfg.
     """
-    release = {"app": plan.app, "commit": plan.commit, "deployment": deployment_id}
+    release: dict[str, Any] = {"app": plan.app, "commit": plan.commit, "deployment": deployment_id}
+    if services := [asdict(each) for each in found(plan.stack)]:
+        release["services"] = services
     files = {
         "rollout.yml": playbook(plan),
         "release.json": (json.dumps(release, sort_keys=True) + "\n").encode(),
@@ -61,14 +66,26 @@ def deployment(plan: Plan, *, deployment_id: str) -> dict[str, bytes]:
     for service in plan.stack.services:
         if service.name in started:
             files[f"services/{service.name}.json"] = service_file(plan.stack, service)
-    edge = switches(plan)
-    for file, backends in edge.items():
-        # The last one is what a plan compares the edge with: the desired state alone.
-        previous = None if file == max(edge) else plan.previous
-        files[file] = fragment(plan.stack, previous, backends).encode()
-    for work in (step.work for step in graph(plan) if isinstance(step.work, Judging)):
-        files[work.file] = fragment(plan.stack, plan.previous, work.backends).encode()
+    files |= {file: text.encode() for file, text in fragments(plan).items()}
     return dict(sorted(files.items()))
+
+
+def fragments(plan: Plan) -> dict[str, str]:
+    """What each place serves after each change of it, and what undoes a trial there, by file."""
+    steps = [step.work for step in graph(plan)]
+    switches = [work for work in steps if isinstance(work, Switch)]
+    last = {place: work.number for work in switches for place in work.places}
+    files: dict[str, str] = {}
+    for work in switches:
+        for place in work.places:
+            # The last one is what a plan compares a place with: the desired state alone.
+            final = work.number == last[place]
+            previous, role = (None, place.after) if final else (plan.previous, place.role)
+            files[work.file(place)] = fragment(plan.stack, previous, work.backends, role)
+    for trial in (work for work in steps if isinstance(work, Judging)):
+        for place in trial.places:
+            files[trial.file(place)] = fragment(plan.stack, plan.previous, trial.backends, place.role)
+    return files
 
 
 def ansible_cfg(*, forks: int) -> bytes:

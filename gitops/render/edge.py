@@ -86,11 +86,12 @@ def parse(text: str) -> Fragment:
     return Fragment(tuple(routes), tuple("\n".join(section) for section in sections))
 
 
-def assemble(fragments: Mapping[str, str]) -> str:
+def assemble(fragments: Mapping[str, str], *, edge: bool = True) -> str:
     """The whole haproxy.cfg: global, defaults, the shared frontend, then each application's sections.
 
     Args:
         fragments: application -> text of its fragment.
+        edge: whether the host is a load balancer: another one has the shared frontend only for a route.
 
     Raises:
         PermanentError: two applications claim the same route or port, or a text is not a fragment.
@@ -102,6 +103,7 @@ def assemble(fragments: Mapping[str, str]) -> str:
         environment()
         .get_template("haproxy.cfg.j2")
         .render(
+            edge=edge,
             routes=sorted(
                 (route for part in parsed.values() for route in part.routes), key=lambda r: r.order
             ),
@@ -141,12 +143,14 @@ def _is_address(text: str) -> bool:
 
 
 def _check_claims(parsed: Mapping[str, Fragment]) -> None:
-    """Every route and every port of the edge belongs to one application."""
+    """Every route, every port of the edge and every port of an address belongs to one application."""
     owners: dict[str, str] = {}
     for app, part in parsed.items():
         claims = [f"the route {route.host}{route.path}" for route in part.routes]
         claims += [
             f"port {line.split(':')[-1]}"
+            if line.startswith("    bind :")
+            else f"the address {line.split()[1]}"
             for section in part.sections
             for line in section.splitlines()
             if line.startswith("    bind ")

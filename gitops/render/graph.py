@@ -8,11 +8,12 @@ passes, and a drained one is stopped: so a rollout takes about half the time.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from gitops.model.plan import (
     Backend,
+    Place,
     Plan,
     Pull,
     Retire,
@@ -24,6 +25,7 @@ from gitops.model.plan import (
     Trial,
 )
 from gitops.model.stack import When
+from gitops.plan.places import concerns, serves
 
 
 @dataclass(frozen=True)
@@ -46,20 +48,26 @@ class Watch:
 
 @dataclass(frozen=True)
 class Switch:
-    """A change of what the edge serves.
+    """A change of what the edge and the nodes serve, side by side.
 
     Attributes:
-        file: the fragment in the run folder that says what it serves from then on.
-        backends: the same as data.
+        number: of the fragments in the folders of its places.
+        backends: what is served from then on.
+        places: whose part of it changes.
         joins: containers that the edge takes in.
         drains: containers that leave it, after their requests have ended.
     """
 
-    file: str
+    number: int
     backends: tuple[Backend, ...]
+    places: tuple[Place, ...]
     joins: tuple[Start, ...] = ()
     drains: tuple[Retire, ...] = ()
     share: Share | None = None  # of a service whose requests it shares out anew
+
+    def file(self, place: Place) -> str:
+        """The fragment in the run folder that says what a place serves from then on."""
+        return f"{place.folder}/{self.number:04d}.cfg"
 
 
 @dataclass(frozen=True)
@@ -69,8 +77,13 @@ class Judging:
     service: str
     percent: int
     trial: Trial
-    file: str  # the fragment in the run folder that undoes it
-    backends: tuple[Backend, ...]  # the same as data
+    places: tuple[Place, ...]  # where it gets them
+    backends: tuple[Backend, ...]  # what undoes it
+
+    def file(self, place: Place) -> str:
+        """The fragment in the run folder that undoes it there."""
+        folder = "" if place.role.edge and not place.role.services else f"{place.folder}/"
+        return f"{folder}back/{self.service}-{self.percent:03d}.cfg"
 
 
 @dataclass(frozen=True)
@@ -104,18 +117,19 @@ class Step:
 
 
 def graph(plan: Plan) -> tuple[Step, ...]:
-    """All steps of a plan, each after those that it waits for; the last switch is the edge's final state."""
-    line = _Line()
-    line.pull(plan)
+    """All steps of a plan, each after those that it waits for; a place's last switch is its final state."""
+    line = _Line(plan)
+    line.pull()
+    line.open()
     for phase in plan.phases:
-        line.reach(plan, phase.when)
+        line.reach(phase.when)
         if isinstance(phase, StartPhase):
-            line.start(plan, phase)
+            line.start(phase)
         elif isinstance(phase, ShiftPhase):
             line.shift(phase)
         else:
             line.retire(phase)
-    line.finish(plan)
+    line.finish()
     return tuple(line.steps)
 
 
@@ -123,6 +137,7 @@ def graph(plan: Plan) -> tuple[Step, ...]:
 class _Line:
     """The steps so far, and the names of those that what comes next may have to wait for."""
 
+    plan: Plan
     steps: list[Step] = field(default_factory=list)
     when: When = "pre-deploy"  # the part of the rollout that is reached
     images: str = ""  # the gate behind all pulls, then behind all that came before this part
@@ -136,18 +151,18 @@ class _Line:
     started: dict[str, tuple[str, Start]] = field(default_factory=dict)  # container -> its start
     watched: dict[str, str] = field(default_factory=dict)  # container -> its watch
     removed: dict[str, str] = field(default_factory=dict)  # container -> its removal
-    edge: tuple[Backend, ...] | None = None
+    told: dict[Place, tuple[Backend, ...]] = field(default_factory=dict)  # what each was last told to serve
     switches: int = 0
     gates: Counter[str] = field(default_factory=Counter)  # how many bear a name
 
-    def pull(self, plan: Plan) -> None:
+    def pull(self) -> None:
         """Images first, and everywhere: what cannot be pulled is found before a container is touched."""
         pulls: defaultdict[str, list[Pull]] = defaultdict(list)
-        for pull in plan.pulls:
+        for pull in self.plan.pulls:
             pulls[pull.host].append(pull)
-        images = {service.name: service.container.image for service in plan.stack.services}
+        images = {service.name: service.container.image for service in self.plan.stack.services}
         users: dict[tuple[str, str], str] = {}  # the first service that needs an image on a host
-        for start in plan.starts:
+        for start in self.plan.starts:
             users.setdefault((start.host, images[start.service]), start.service)
         names = [
             self._add(
@@ -158,12 +173,18 @@ class _Line:
         ]
         self.images = self._gate("pulled", names)
 
-    def reach(self, plan: Plan, when: When) -> None:
+    def open(self) -> None:
+        """Before anything starts its host has the addresses at which it looks for others."""
+        places = [place for place in self.plan.places if place.opens]
+        if places and self.plan.starts:
+            self.images = self._switch(self.plan.before, [self.images], places)
+
+    def reach(self, when: When) -> None:
         """Everything waits for the jobs before it, and the jobs after it wait for everything."""
         if when == self.when:
             return
         if when == "post-deploy":
-            self._prove(plan)
+            self._prove()
         done = [
             *self.jobs,
             *self.removed.values(),
@@ -175,15 +196,15 @@ class _Line:
         self.images = self._gate(f"before {when}", [self.images, *done])
         self.when, self.starting, self.room, self.proven = when, "", (), ()
 
-    def start(self, plan: Plan, phase: StartPhase) -> None:
+    def start(self, phase: StartPhase) -> None:
         """One batch after the other. What starts in place of something waits until that is gone."""
         waits = [self.starting or self.images, *self.room, *self.proven, self.judged]
         service = phase.starts[0].service if phase.starts else self.service
         if service != self.service:  # what others depend on is served before they start
             waits += [self.switching, *self.removed.values()]
         before = self._gate(f"batch {phase.batch}", waits)
-        if service == self.service and (known := plan.stack.service(service)):
-            before = self._delay(phase, before, known.policy(rollback=plan.rollback).delay_s)
+        if service == self.service and (known := self.plan.stack.service(service)):
+            before = self._delay(phase, before, known.policy(rollback=self.plan.rollback).delay_s)
         self.service = service
         names = []
         for start in phase.starts:
@@ -196,7 +217,8 @@ class _Line:
                 self.started[start.container] = name, start
         self.starting = self._gate(f"batch {phase.batch} started", names)
         if phase.backends is not None:
-            self._switch(phase.backends, [self.starting], joins=phase.starts)
+            places = self._concerned({start.service for start in phase.starts})
+            self._switch(phase.backends, [self.starting], places, joins=phase.starts)
 
     def shift(self, phase: ShiftPhase) -> None:
         """Another share of the requests: for what is known to be good it waits for nothing."""
@@ -205,14 +227,14 @@ class _Line:
             # Two switches in a row would become one: the edge's own check comes before any request.
             taken_in = f"taken in before {phase.service} {phase.share.percent}%"
             waits.append(self._add(taken_in, Gate(), [self.switching]))
+        places = self._concerned({phase.service})
         if phase.backends is not None:
-            self._switch(phase.backends, waits, share=phase.share)
+            self._switch(phase.backends, waits, places, share=phase.share)
         if phase.trial is None:
             return
         self.proven = tuple(self._watch(name) for name in phase.share.containers if name in self.started)
         percent = phase.share.percent
-        file = f"back/{phase.service}-{percent:03d}.cfg"
-        work = Judging(phase.service, percent, phase.trial, file, phase.undone)
+        work = Judging(phase.service, percent, phase.trial, tuple(places), phase.undone)
         name = f"judge {phase.service} {work.percent}%"
         self.judged = self._add(name, work, [self.switching, self.starting, self.judged])
 
@@ -225,7 +247,8 @@ class _Line:
         if phase.backends is None:
             gone = self._gate(f"batch {phase.batch} proven", after)
         else:
-            gone = self._switch(phase.backends, after, drains=phase.retires)
+            places = self._concerned({retire.service for retire in phase.retires})
+            gone = self._switch(phase.backends, after, places, drains=phase.retires)
         names = []
         for retire in phase.retires:
             name = self._add(f"remove {_place(retire)}", retire, [gone])
@@ -236,19 +259,46 @@ class _Line:
         if len(watches) < len(phase.retires):
             self.room = tuple(names)
 
-    def finish(self, plan: Plan) -> None:
+    def finish(self) -> None:
         """The release, when all that is new has proved itself."""
-        self._prove(plan)
+        self._prove()
+        behind = [self.images, self.starting, self.judged, *self.removed.values(), *self.watched.values()]
+        self._settle(
+            [place for place in self.plan.places if place.role != place.after], [*behind, *self.jobs]
+        )
         last = [self.switching, self.judged, *self.watched.values(), *self.jobs]
         self._add("release", Release(), [*last, *([] if any(last) else self.removed.values())])
 
-    def _prove(self, plan: Plan) -> None:
-        """What replaces nothing stands its window too; then the edge's final state."""
-        for start in plan.starts:
+    def _prove(self) -> None:
+        """What replaces nothing stands its window too; then the final state of what is served."""
+        for start in self.plan.starts:
             if not start.job:
                 self._watch(start.container)
-        if self.edge != plan.backends if self.edge is not None else plan.edge_changes:
-            self._switch(plan.backends, [self.images, self.starting, self.judged, *self.removed.values()])
+        places = [place for place in self.plan.places if place.role == place.after]
+        self._settle(places, [self.images, self.starting, self.judged, *self.removed.values()])
+
+    def _settle(self, places: Iterable[Place], after: Iterable[str]) -> None:
+        """The final state of those places that are not told it yet."""
+
+        def open_(place: Place) -> bool:
+            if place not in self.told:
+                return place.differs
+            return place.role != place.after or self._part(place) != self._part(place, self.plan.backends)
+
+        if open_places := [place for place in places if open_(place)]:
+            self._switch(self.plan.backends, after, open_places)
+
+    def _part(self, place: Place, backends: tuple[Backend, ...] | None = None) -> list[Backend]:
+        """What of some backends a place serves; without them, of those that it was last told."""
+        stacks = self.plan.stack, self.plan.previous
+        wanted = self.told[place] if backends is None else backends
+        return [backend for backend in wanted if serves(place.role, backend, *stacks)]
+
+    def _concerned(self, services: Iterable[str]) -> list[Place]:
+        """The places that balance over one of these services."""
+        stacks = self.plan.stack, self.plan.previous
+        wanted = list(services)
+        return [p for p in self.plan.places if any(concerns(p.role, name, *stacks) for name in wanted)]
 
     def _watch(self, container: str, kept: Retire | None = None) -> str:
         """The watch of a container that this plan starts, or one kept since a rollout broke off."""
@@ -265,16 +315,19 @@ class _Line:
         self,
         backends: tuple[Backend, ...],
         after: Iterable[str],
+        places: Sequence[Place],
         *,
         joins: tuple[Start, ...] = (),
         drains: tuple[Retire, ...] = (),
         share: Share | None = None,
     ) -> str:
-        """One change of the edge after the other."""
+        """One change after the other; what no place serves changes with what comes before it."""
+        if not places:
+            return self._gate("not served", after)
         self.switches += 1
-        switch = Switch(f"haproxy/{self.switches:04d}.cfg", backends, joins, drains, share)
+        switch = Switch(self.switches, backends, tuple(places), joins, drains, share)
         self.switching = self._add(f"switch {self.switches}", switch, [self.switching, *after])
-        self.edge = backends
+        self.told |= dict.fromkeys(places, backends)
         return self.switching
 
     def _delay(self, phase: StartPhase, before: str, delay_s: float) -> str:

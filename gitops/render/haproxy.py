@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gitops.errors import PermanentError
-from gitops.model.plan import Backend, Server
+from gitops.model.plan import Backend, Role, Server
 from gitops.model.stack import Ingress, Stack
 from gitops.render.environment import environment
 
@@ -22,6 +22,8 @@ _SERVER_OPTIONS = {
     # A TCP client that hangs on a dead server is told at once.
     "tcp": f"{_TIMES} observe layer4 error-limit 1 on-error fail-check on-marked-down shutdown-sessions",
 }
+
+_EDGE = Role()
 
 # What may stand in haproxy.cfg; everything else could end a word or a line there.
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
@@ -47,18 +49,27 @@ class _Route:
     path: str
 
 
-_Door = _Route | int
-"""Where clients come in: a route of the shared frontend, or a port of the edge."""
+@dataclass(frozen=True, order=True)
+class _Listener:
+    """One port of a service's address."""
+
+    address: str
+    port: int
 
 
-def fragment(stack: Stack, previous: Stack | None, backends: tuple[Backend, ...]) -> str:
+_Door = _Route | int | _Listener
+"""Where clients come in: a route of the shared frontend, a port of the edge, or of a service's address."""
+
+
+def fragment(stack: Stack, previous: Stack | None, backends: tuple[Backend, ...], role: Role = _EDGE) -> str:
     """The text of one application's fragment; empty where the application serves nothing.
 
     Args:
-        stack: the commit that is on its way; its routes and published ports hold.
+        stack: the commit that is on its way; its routes, published ports and addresses hold.
         previous: the commit before, or None. While a target port of it still has servers
-            and the new one has none, its routes and published ports stay with them.
+            and the new one has none, its doors stay with them.
         backends: the servers of that moment.
+        role: what the HAProxy serves: the edge, or consumers on its own host, or both.
 
     Raises:
         PermanentError: a name, host, path or address that must not reach haproxy.cfg.
@@ -68,9 +79,9 @@ def fragment(stack: Stack, previous: Stack | None, backends: tuple[Backend, ...]
     def serves(target: _Target) -> bool:
         return bool(servers.get((target.service, target.port)))
 
-    doors = _doors(stack)
+    doors = _doors(stack, role)
     targets = set(doors.values())
-    for door, target in _doors(previous).items() if previous else ():
+    for door, target in _doors(previous, role).items() if previous else ():
         if serves(target):
             targets.add(target)
             left_over = door not in doors and stack.service(target.service) is None
@@ -91,7 +102,8 @@ def fragment(stack: Stack, previous: Stack | None, backends: tuple[Backend, ...]
     }
     routes = {door: names[target] for door, target in doors.items() if isinstance(door, _Route)}
     ports = {door: target for door, target in doors.items() if isinstance(door, int)}
-    _check(stack.app, routes, backends, names.values())
+    heard = {door: target for door, target in doors.items() if isinstance(door, _Listener)}
+    _check(stack.app, routes, backends, (*names.values(), *(door.address for door in heard)))
     template = environment().get_template("fragment.cfg.j2")
     return template.render(
         app=stack.app,
@@ -102,11 +114,20 @@ def fragment(stack: Stack, previous: Stack | None, backends: tuple[Backend, ...]
         frontends=[
             {
                 "name": frontend_name(stack.app, target.service, port),
-                "port": port,
+                "bind": f":{port}",
                 "mode": sections[names[target]]["mode"],
                 "backend": names[target],
             }
             for port, target in sorted(ports.items())
+        ]
+        + [
+            {
+                "name": f"{stack.app}.{target.service}.at{door.port}",
+                "bind": f"{door.address}:{door.port}",
+                "mode": sections[names[target]]["mode"],
+                "backend": names[target],
+            }
+            for door, target in sorted(heard.items(), key=lambda item: (item[1].service, item[0].port))
         ],
         backends=[section for _, section in sorted(sections.items())],
     )
@@ -122,22 +143,25 @@ def frontend_name(app: str, service: str, port: int) -> str:
     return f"{app}.{service}.tcp{port}"
 
 
-def _doors(stack: Stack) -> dict[_Door, _Target]:
+def _doors(stack: Stack, role: Role) -> dict[_Door, _Target]:
     """Where clients come in, and what serves them.
 
     Port 80 of the edge is shared, so publishing it is a route for any host. What
-    an ingress calls HTTP is HTTP on a published port, too.
+    an ingress calls HTTP is HTTP on a published port and at the service's address, too.
     """
     doors: dict[_Door, _Target] = {}
     for service in stack.services:
         published = [Ingress(port=p.target) for p in service.publish if p.published == HTTP_PORT]
         ingresses = [*service.ingress, *published]
         http = {ingress.port for ingress in ingresses}
-        for ingress in ingresses:
+        for ingress in ingresses if role.edge else ():
             doors[_Route(ingress.host, ingress.path)] = _Target(service.name, ingress.port, http=True)
-        for publish in service.publish:
+        for publish in service.publish if role.edge else ():
             if publish.published != HTTP_PORT:
                 doors[publish.published] = _Target(service.name, publish.target, publish.target in http)
+        if service.address and service.name in role.services:
+            for port in service.listens:
+                doors[_Listener(service.address, port)] = _Target(service.name, port, port in http)
     return doors
 
 

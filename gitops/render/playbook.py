@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gitops.errors import PermanentError
-from gitops.model.plan import Backend, Plan, Retire, Start
+from gitops.model.plan import Place, Plan, Retire, Role, Start
 from gitops.model.run import HERE
 from gitops.render.environment import environment
 from gitops.render.graph import Gate, Judging, Pulls, Release, Step, Switch, Watch, Work, graph
@@ -89,11 +89,6 @@ class Play:
         return _json(self.hosts)
 
 
-def switches(plan: Plan) -> dict[str, tuple[Backend, ...]]:
-    """What the edge serves after each change of it, by the file that says so; the last is the final state."""
-    return {step.work.file: step.work.backends for step in graph(plan) if isinstance(step.work, Switch)}
-
-
 def playbook(plan: Plan) -> bytes:
     """The text of `rollout.yml`.
 
@@ -149,9 +144,10 @@ def _fields(plan: Plan, work: Work) -> tuple[str, dict[str, Any]]:
             parts = [f"take in {_slots(work.joins)}"] if work.joins else []
             parts += [f"drain the old {_slots(drained)}"] if drained else []
             parts += [f"{work.share.percent}% to {_listed(work.share.containers)}"] if work.share else []
-            return f"the edge: {', then '.join(parts) or 'its final state'}", {
+            who = "the edge" if all(place.role == Role() for place in work.places) else "the edge and nodes"
+            return f"{who}: {', then '.join(parts) or 'its final state'}", {
                 "do": "switch",
-                "fragment": work.file,
+                "places": [_place(place, work.file(place)) for place in work.places],
                 "wait_s": SWITCH_WAIT_S,
                 "drain": [retire.container for retire in drained],
                 "drain_s": max((retire.grace_s for retire in drained), default=0.0),
@@ -186,8 +182,14 @@ def _judging(plan: Plan, work: Judging) -> tuple[str, dict[str, Any]]:
         "pause_s": trial.pause_s,
         "manual": trial.manual,
         "judge": asdict(trial.judge),
-        "back": work.file,
+        "back": [_place(place, work.file(place)) for place in work.places],
     }
+
+
+def _place(place: Place, fragment: str) -> dict[str, Any]:
+    """Hosts, the fragment that they get, and what they must have for it."""
+    row: dict[str, Any] = {"hosts": list(place.hosts), "fragment": fragment, "edge": place.role.edge}
+    return row | ({"network": place.network} if place.network else {})
 
 
 def _monitor_s(plan: Plan, service: str) -> float:

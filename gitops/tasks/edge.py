@@ -17,6 +17,7 @@ from gitops.channel.proxy import Proxy, Stat
 from gitops.errors import PermanentError
 from gitops.render.edge import assemble, parse, plain_servers, structure
 from gitops.tasks.edge_files import ChangedMeanwhileError, EdgeFiles, OnDisk
+from gitops.tasks.network import take
 from gitops.tasks.outcome import Outcome, TaskError
 
 _PAUSE_S = 0.02
@@ -38,6 +39,8 @@ class Target:
         drain: names of servers whose requests have ended when this returns.
         drain_s: how long those may take; then they are cut off.
         wait_s: how long HAProxy may take until its own check reaches a new server.
+        edge: whether the host is a load balancer.
+        network: the service network, where the host does not take its addresses for its own yet.
     """
 
     app: str
@@ -46,26 +49,39 @@ class Target:
     drain: Collection[str] = ()
     drain_s: float = 10.0
     wait_s: float = 10.0
+    edge: bool = True
+    network: str = ""
 
 
-def read_target(folder: Path, app: str, steps: Sequence[Mapping[str, Any]]) -> Target:
-    """What steps of a rollout ask for that have become one: the last fragment, and all that is drained.
+def read_targets(folder: Path, app: str, steps: Sequence[Mapping[str, Any]]) -> dict[str, Target]:
+    """What steps of a rollout ask for that have become one: each host's last fragment, and all drains.
 
     Args:
         folder: the run folder.
         app: the application.
-        steps: in their order, each with `fragment` (a file; those of the same folder with a higher
-            number come later in this rollout), `drain`, `drain_s` and `wait_s`.
+        steps: in their order, each with `drain`, `drain_s`, `wait_s` and `places`: `hosts`, their
+            `fragment` (a file; those of the same folder with a higher number come later in this
+            rollout), `edge` and perhaps `network`.
+
+    Returns:
+        By host.
     """
-    here = folder / steps[-1]["fragment"]
-    return Target(
-        app,
-        here.read_text(),
-        later=[file.read_text() for file in here.parent.glob("*.cfg") if file.name > here.name],
-        drain=[name for step in steps for name in step["drain"]],
-        drain_s=max(float(step["drain_s"]) for step in steps),
-        wait_s=max(float(step["wait_s"]) for step in steps),
-    )
+    found: dict[str, Target] = {}
+    for place in (place for step in steps for place in step["places"]):
+        here = folder / place["fragment"]
+        later = [file.read_text() for file in here.parent.glob("*.cfg") if file.name > here.name]
+        target = Target(
+            app,
+            here.read_text(),
+            later=later,
+            drain=[name for step in steps for name in step["drain"]],
+            drain_s=max(float(step["drain_s"]) for step in steps),
+            wait_s=max(float(step["wait_s"]) for step in steps),
+            edge=place["edge"],
+            network=place.get("network", ""),
+        )
+        found |= dict.fromkeys(place["hosts"], target)
+    return found
 
 
 def apply(channel: Channel, target: Target, *, check: bool = False) -> Outcome:
@@ -119,13 +135,15 @@ class Edge:
         if current != target.text and current in target.later:
             return Outcome(changed=False, message="the edge is past this step")
         fragments = {app: text for app, text in {**there.fragments, target.app: target.text}.items() if text}
-        config = assemble(fragments)
+        config = assemble(fragments, edge=target.edge)
         digest = hashlib.sha256(structure(config).encode()).hexdigest()
-        reload = digest != there.loaded or there.config != assemble(there.fragments)
+        reload = digest != there.loaded or there.config != assemble(there.fragments, edge=target.edge)
         writes = config != there.config or current != target.text
         if check:
             changes = writes or reload
             return Outcome(changes, "haproxy.cfg would change" if changes else "haproxy.cfg is as wanted")
+        if target.network:
+            take(self._channel, target.network)
         if writes:
             proven = not reload and plain_servers(config)
             there = self._there = self._files.swap(there, target.app, target.text, config, proven=proven)

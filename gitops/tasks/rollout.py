@@ -54,7 +54,7 @@ class Rollout:
         self._room = {host: threading.Semaphore(STARTS_A_HOST) for host in self.channels}
         self._at_work: set[str] = set()  # containers of jobs
         self._making = {host: threading.Lock() for host in self.channels}
-        self._edges = {host: edge.Edge(self.channels[host]) for host in self.balancers}
+        self._edges = {host: edge.Edge(channel) for host, channel in self.channels.items()}
 
     def perform(self, steps: Sequence[Step]) -> Outcome:
         """One step, or several of the edge that have become one.
@@ -73,10 +73,7 @@ class Rollout:
             case "watch":
                 return self._on(step["host"], lambda channel: self._watch(channel, step))
             case "switch":
-                target = edge.read_target(self.folder, self.app, steps)
-                return self._everywhere(
-                    self.balancers, lambda channel: self._edges[channel.name].apply(target, check=self.check)
-                )
+                return self._serve(edge.read_targets(self.folder, self.app, steps))
             case "judge":
                 return self._judge(step)
             case "remove":
@@ -101,7 +98,9 @@ class Rollout:
     def hosts(self, step: Step) -> Sequence[str]:
         """Where a step acts."""
         match step["do"]:
-            case "switch" | "judge":
+            case "switch":
+                return [host for place in step["places"] for host in place["hosts"]]
+            case "judge":
                 return self.balancers
             case "release":
                 return list(self.channels)
@@ -126,6 +125,13 @@ class Rollout:
         side_by_side(one, hosts)
         changed = any(outcome.changed for outcome in outcomes)
         return Outcome(changed, combined(outcomes[:1]).message)  # the same is done everywhere
+
+    def _serve(self, targets: Mapping[str, edge.Target]) -> Outcome:
+        """On the edge and the nodes side by side."""
+        return self._everywhere(
+            list(targets),
+            lambda channel: self._edges[channel.name].apply(targets[channel.name], check=self.check),
+        )
 
     def _pull(self, channel: Channel, step: Step) -> Outcome:
         login_for = partial(own_login, channel)
@@ -190,10 +196,14 @@ class Rollout:
 
     def _give_back(self, step: Step) -> None:
         """All requests to the old version at once: whatever follows from the failure follows later."""
-        target = edge.Target(self.app, (self.folder / step["back"]).read_text())
+        targets = {
+            host: edge.Target(self.app, (self.folder / place["fragment"]).read_text(), edge=place["edge"])
+            for place in step["back"]
+            for host in place["hosts"]
+        }
         with suppress(GitopsError):  # the way back does it again
-            done = self._everywhere(self.balancers, lambda channel: self._edges[channel.name].apply(target))
-            for host in self.balancers:
+            done = self._serve(targets)
+            for host in targets:
                 self.tell(DONE, host, f"{step['service']}: all requests to the old version, {done.message}")
 
     def _remove(self, channel: Channel, step: Step) -> Outcome:
@@ -214,7 +224,7 @@ def roll_out(rollout: Rollout, steps: Sequence[Step]) -> Outcome:
 
     def done(group: Sequence[Step], outcome: Outcome) -> None:
         nonlocal told
-        for host in rollout.hosts(group[-1]):
+        for host in dict.fromkeys(host for step in group for host in rollout.hosts(step)):
             told += 1
             rollout.tell(DONE if outcome.changed else UNCHANGED, host, outcome.message)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from gitops.model.fleet import CONTAINER_HOSTS, LOAD_BALANCERS, Fleet, Host
 from gitops.model.observed import Container, Observed, ObservedHost, ProxyServer
-from gitops.model.plan import Backend, Phase, Plan, ShiftPhase, Spared, StartPhase
+from gitops.model.plan import Backend, Phase, Plan, Role, ShiftPhase, Spared, StartPhase
 from gitops.model.stack import (
     ContainerSpec,
     Healthcheck,
@@ -30,6 +30,7 @@ from gitops.plan.diff import NOWHERE
 from gitops.plan.edge import backend_name
 
 APP = "shop"
+EDGE = Role()
 
 
 def fleet_of(hosts: Mapping[str, Iterable[str] | str]) -> Fleet:
@@ -86,9 +87,9 @@ def nothing_on(fleet: Fleet) -> Observed:
     )
 
 
-def fragment(stack: Stack, previous: Stack | None, backends: tuple[Backend, ...]) -> str:
+def fragment(stack: Stack, previous: Stack | None, backends: tuple[Backend, ...], role: Role = EDGE) -> str:
     """Stands for the rendered fragment: planning only asks whether it is the same."""
-    del previous  # its routes are the renderer's business
+    del previous, role  # its routes are the renderer's business
     routes = [(service.name, service.ingress) for service in stack.services]
     servers = [
         line

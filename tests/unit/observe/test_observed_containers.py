@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
-from gitops.model.observed import Release
+from gitops.model.observed import Found, Release
 from gitops.observe.containers import parse, read
+from gitops.observe.files import Files
 from gitops.observe.files import parse as parse_files
 
 ANY = "198.18.0.1"
@@ -131,22 +134,29 @@ def test_what_has_ended_still_has_its_ports() -> None:
     assert used == (20001,)
 
 
+QUEUE = Found("queue", "10.96.3.4", ("shop",))
+VOTE = {"app": "vote", "commit": "beef", "deployment": "d2", "services": [asdict(QUEUE)]}
+
+
 def test_release_files_and_fragments() -> None:
     archive = _tar(
         {
             "shop/release.json": b'{"app": "shop", "commit": "c0ffee", "deployment": "d1"}',
             "shop/haproxy.cfg": b"backend shop\n",
             "torn/release.json": b'{"app": "to',
+            "vote/release.json": json.dumps(VOTE).encode(),
             "blog/haproxy.cfg": b"backend blog\n",
         }
     )
-    releases, fragments = parse_files(archive)
-    assert releases == (Release("shop", "c0ffee", "d1"),)
-    assert fragments == (("blog", "backend blog\n"), ("shop", "backend shop\n"))
+    kept = parse_files(b"127.0.0.0/8 10.96.0.0/16\n" + archive)
+    assert kept.releases == (Release("shop", "c0ffee", "d1"), Release("vote", "beef", "d2", (QUEUE,)))
+    assert kept.fragments == (("blog", "backend blog\n"), ("shop", "backend shop\n"))
+    assert kept.networks == ("127.0.0.0/8", "10.96.0.0/16")
 
 
 def test_a_host_without_any_file() -> None:
-    assert parse_files(b"") == ((), ())
+    assert parse_files(b"127.0.0.0/8\n") == Files(networks=("127.0.0.0/8",))
+    assert parse_files(b"\n") == Files()
 
 
 def _tar(files: dict[str, bytes]) -> bytes:

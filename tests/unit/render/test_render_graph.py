@@ -186,9 +186,11 @@ def test_each_thing_waits_for_what_it_needs(plan: Plan) -> None:
 
 
 def test_the_edge_alone_is_a_step_of_its_own() -> None:
-    plan = replace(update(), phases=(), pulls=(), edge_changes=True)
-    assert [step.name for step in graph(plan)] == ["switch 1", "release"]
-    assert [step.name for step in graph(replace(plan, edge_changes=False))] == ["release"]
+    plan = replace(update(), phases=(), pulls=())
+    (place,) = plan.places
+    differs, same = (replace(plan, places=(replace(place, differs=value),)) for value in (True, False))
+    assert [step.name for step in graph(differs)] == ["switch 1", "release"]
+    assert [step.name for step in graph(same)] == ["release"]
 
 
 def test_a_service_behind_no_edge_is_replaced_without_a_switch() -> None:

@@ -10,7 +10,10 @@ from support.rendering import CASES, first, shop, update
 
 from gitops.errors import PermanentError
 from gitops.model.plan import Plan, Pull, StartPhase
-from gitops.render.playbook import HERE, LOCK_TAG, literal, playbook, plays, switches
+from gitops.render.deployment import fragments
+from gitops.render.graph import Switch, graph
+from gitops.render.haproxy import fragment
+from gitops.render.playbook import HERE, LOCK_TAG, literal, playbook, plays
 
 
 def steps(plan: Plan) -> list[dict[str, Any]]:
@@ -44,8 +47,11 @@ def test_every_start_is_watched_and_every_container_handled_once(case: str) -> N
 @pytest.mark.parametrize("case", CASES)
 def test_the_last_fragment_is_the_final_state_of_the_edge(case: str) -> None:
     plan = CASES[case]()
-    assert list(switches(plan).values())[-1] == plan.backends
-    assert [row["fragment"] for row in steps(plan) if row["do"] == "switch"] == list(switches(plan))
+    switches = [step.work for step in graph(plan) if isinstance(step.work, Switch)]
+    assert switches[-1].backends == plan.backends
+    told = [row["places"][0]["fragment"] for row in steps(plan) if row["do"] == "switch"]
+    assert told == [f"haproxy/{number:04d}.cfg" for number in range(1, len(switches) + 1)]
+    assert fragments(plan)[told[-1]] == fragment(plan.stack, None, plan.backends)
 
 
 def test_a_reader_of_the_playbook_is_told_why() -> None:
@@ -56,8 +62,7 @@ def test_a_reader_of_the_playbook_is_told_why() -> None:
 
 def test_a_plan_that_leaves_the_edge_alone_has_no_switch() -> None:
     phases = tuple(replace(phase, backends=None) for phase in first().phases)
-    plan = replace(first(), phases=phases, edge_changes=False)
-    assert switches(plan) == {}
+    plan = replace(first(), phases=phases, places=())
     assert not any(row["do"] == "switch" for row in steps(plan))
 
 
