@@ -7,6 +7,7 @@
 #                      starts the services and keeps them running.
 #
 # Variables: LAB_NAME, LAB_KIND (docker, podman, edge), LAB_ADDRESS, LAB_HOST (the host's folder),
+# LAB_NETWORKS (whose addresses a host with an engine takes for its own: where services are found),
 # LAB_CGROUPS (this host's control groups, blank-separated), LAB_PYTHON (yes: leave Python in the host).
 set -euo pipefail
 
@@ -141,12 +142,10 @@ start_services() {
         podman start --all --filter restart-policy=unless-stopped >> /var/log/podman.log 2>&1 || true
         supervise podman serve_podman
         ;;
-    edge)
-        install -d -m 2775 -o haproxy -g haproxy /run/haproxy
-        supervise haproxy haproxy -W -f /etc/haproxy/haproxy.cfg -p /run/haproxy.pid \
-            -S /run/haproxy-master.sock,mode,660,group,haproxy
-        ;;
     esac
+    install -d -m 2775 -o haproxy -g haproxy /run/haproxy
+    supervise haproxy haproxy -W -f /etc/haproxy/haproxy.cfg -p /run/haproxy.pid \
+        -S /run/haproxy-master.sock,mode,660,group,haproxy
 }
 
 init() {
@@ -156,6 +155,7 @@ init() {
     share_controllers
     hostname "$LAB_NAME"
     ip link set lo up
+    for network in $LAB_NETWORKS; do ip route add local "$network" dev lo; done
     ip address add "$LAB_ADDRESS/24" dev eth0
     ip link set eth0 up
     start_services

@@ -85,8 +85,8 @@ def host_files(
     if member.kind == "podman":
         files.append(HostFile("containers/containers.conf", _containers_conf(member, machine)))
         files.append(HostFile("containers/registries.conf", _registries_conf(registry)))
-    if member.kind == "edge":
-        files.append(HostFile("haproxy/haproxy.cfg", HAPROXY_CFG, owner=DEPLOY_USER, group="haproxy"))
+    proxy = HAPROXY_CFG if member.has_engine else HAPROXY_CFG + EDGE_CFG
+    files.append(HostFile("haproxy/haproxy.cfg", proxy, owner=DEPLOY_USER, group="haproxy"))
     return files
 
 
@@ -101,12 +101,12 @@ def _passwd(text: str) -> str:
 
 
 def _group(text: str, member: Member) -> str:
-    """Adds the two users' groups, and `deploy` to the group that owns the host's sockets."""
+    """Adds the two users' groups, and `deploy` to the groups that own the host's sockets."""
     lines = _without(text, list(ACCOUNTS))
     if not any(line.startswith("docker:") for line in lines):
         lines.append("docker:x:15000:")  # a machine with Podman alone has no such group
-    socket_group = "haproxy" if member.kind == "edge" else "docker"
-    lines = [_with_deploy(line) if line.split(":")[0] == socket_group else line for line in lines]
+    groups = {"haproxy", "docker"} if member.has_engine else {"haproxy"}
+    lines = [_with_deploy(line) if line.split(":")[0] in groups else line for line in lines]
     return "\n".join([*lines, *(f"{name}:x:{number}:" for name, number in ACCOUNTS.items()), ""])
 
 
@@ -204,7 +204,9 @@ defaults
     timeout connect 5s
     timeout client 30s
     timeout server 30s
+"""
 
+EDGE_CFG = """
 frontend http
     bind :80
     http-request return status 503 content-type text/plain string "no application is deployed here yet\\n"

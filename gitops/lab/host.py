@@ -14,7 +14,7 @@ from pathlib import Path
 from gitops.errors import PermanentError, TransientError
 from gitops.lab import cgroups, network
 from gitops.lab.files import OWN_FOLDERS, HostFile, Keys, Machine, host_files
-from gitops.lab.layout import Layout, Member
+from gitops.lab.layout import NETWORKS, Layout, Member
 from gitops.lab.state import Process
 from gitops.lab.system import clean_environment, run, spawn, start_time, wait_until
 
@@ -77,9 +77,7 @@ def _furnish_data(root: Path, member: Member, passwd: str, group: str) -> None:
     for path, owner in owned.items():
         (root / path).mkdir(parents=True)
         os.chown(root / path, _id_of(passwd, owner), _id_of(group, owner))
-    if member.kind == "edge":
-        haproxy = root.parent / "etc" / "haproxy"
-        os.chown(haproxy, _id_of(passwd, "deploy"), _id_of(group, "haproxy"))
+    os.chown(root.parent / "etc" / "haproxy", _id_of(passwd, "deploy"), _id_of(group, "haproxy"))
 
 
 def _id_of(table: str, name: str) -> int:
@@ -102,6 +100,7 @@ def power_on(layout: Layout, member: Member, subnet: int, *, python: bool) -> Pr
         LAB_NAME=member.name,
         LAB_KIND=member.kind,
         LAB_ADDRESS=member.address,
+        LAB_NETWORKS=" ".join(NETWORKS if member.has_engine else ()),
         LAB_HOST=str(layout.host(member.name)),
         LAB_CGROUPS=" ".join(str(folder) for folder in cgroups.make(group)),
         LAB_PYTHON="yes" if python else "no",
@@ -148,19 +147,20 @@ def _is_first_process(pid: int) -> bool:
 
 
 def wait_for_services(layout: Layout, member: Member, process: Process) -> None:
-    """Waits until the host's sshd, and its engine or HAProxy, answer.
+    """Waits until the host's sshd, its engine and its HAProxy answer.
 
     Raises:
         TransientError: they do not, within a minute; the hint names the folder of logs.
     """
     ports = [22, 80] if member.kind == "edge" else [22]
+    proxy = Path(f"/proc/{process.pid}/root/run/haproxy/admin.sock")
 
     def ready() -> bool:
         if not is_running(process):
             raise TransientError(f"{member.name} went down while it booted", hint=hint)
         if member.has_engine and not engine_answers(member, process):
             return False
-        return all(_listens(member.address, port) for port in ports)
+        return proxy.exists() and all(_listens(member.address, port) for port in ports)
 
     hint = f"see {layout.host(member.name)}/boot.log and root/var/log beside it"
     wait_until(f"the services of {member.name} starting", ready, seconds=_BOOT_SECONDS, hint=hint)

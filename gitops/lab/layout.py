@@ -18,6 +18,8 @@ DEFAULT_FOLDER = Path("/var/lib/gitops-lab")
 STATE_FILE = "lab.json"
 BRIDGE_PREFIX = "gitops-br"
 RANGE = "198.18.0.0/15"  # set aside for tests of networks (RFC 2544): never routed on the Internet
+# Service networks: the default of gitops.yaml, and what is left of RANGE. They never leave a host.
+NETWORKS = ("10.96.0.0/16", "198.19.0.0/16")
 REGISTRY_PORT = 5000
 DEPLOY_USER = "deploy"  # not root, may use the engine's and HAProxy's sockets
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -25,6 +25,8 @@ _ALWAYS: _Programs = {
     "git": ("git",),
     "docker-registry": ("docker-registry",),
     "busybox": ("busybox-static",),
+    "haproxy": ("haproxy",),
+    "socat": ("socat",),
     "nsenter": ("util-linux",),
     "hostname": ("hostname",),
     "awk": ("mawk",),
@@ -36,7 +38,6 @@ _PODMAN: _Programs = {
     "runc": ("runc",),
     "docker": ("docker-cli", "docker.io"),
 }
-_EDGE: _Programs = {"haproxy": ("haproxy",), "socat": ("socat",)}
 # Package -> the processes that its installation may start, each with its service units.
 _STARTS: dict[str, dict[str, tuple[str, ...]]] = {
     "docker.io": {"dockerd": ("docker.socket", "docker"), "containerd": ("containerd",)},
@@ -65,7 +66,7 @@ def check_machine() -> None:
 def needed(shape: Shape) -> dict[str, tuple[str, ...]]:
     """Programs that a lab of this shape runs, each with the packages that may have it (pure)."""
     wanted = dict(_ALWAYS)
-    for count, programs in ((shape.docker, _DOCKER), (shape.podman, _PODMAN), (shape.edges, _EDGE)):
+    for count, programs in ((shape.docker, _DOCKER), (shape.podman, _PODMAN)):
         if count:
             wanted.update(programs)
     return wanted
