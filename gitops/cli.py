@@ -331,9 +331,10 @@ def bootstrap(
 ) -> None:
     """Prepare hosts (engine, HAProxy, folders) by playbook; only this needs Python on the hosts."""
     from gitops.checkup.bootstrap import bootstrap_hosts, inventories_of
+    from gitops.model.stack import SERVICE_NETWORK
 
-    places = [inventory] if inventory else inventories_of(config or context.obj)
-    raise typer.Exit(max(bootstrap_hosts(place, check=check) for place in places))
+    places = {inventory: SERVICE_NETWORK} if inventory else inventories_of(config or context.obj)
+    raise typer.Exit(max(bootstrap_hosts(*place, check=check) for place in places.items()))
 
 
 @cli.command()

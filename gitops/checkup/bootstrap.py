@@ -11,22 +11,24 @@ from pathlib import Path
 from gitops import assets
 from gitops.checkup.controller import program
 from gitops.errors import PermanentError
+from gitops.model.stack import SERVICE_NETWORK
 from gitops.render.deployment import inventory_files
 from gitops.session import Session
 
 
-def inventories_of(config: Path | None) -> list[Path]:
-    """The inventories of all applications in gitops.yaml, each once.
+def inventories_of(config: Path | None) -> dict[Path, str]:
+    """The inventories of all applications in gitops.yaml, each once, with their service network.
 
     One that lies in an application's repository is not handed to Ansible as it
     is, for its author may not run programs on this machine: what is returned
     is a copy of its hosts and connection variables, as plain text.
     """
     with Session.open(config) as session:
-        found = dict.fromkeys(inventory_of(session, name) for name in sorted(session.settings.apps))
+        apps = session.settings.apps
+        found = {inventory_of(session, name): apps[name].service_network for name in sorted(apps)}
     if not found:
         raise PermanentError("gitops.yaml has no application", hint="name an inventory with --inventory")
-    return list(found)
+    return found
 
 
 def inventory_of(session: Session, name: str) -> Path:
@@ -43,11 +45,12 @@ def inventory_of(session: Session, name: str) -> Path:
     return folder / "inventory"
 
 
-def bootstrap_hosts(inventory: Path, *, check: bool) -> int:
+def bootstrap_hosts(inventory: Path, network: str = SERVICE_NETWORK, *, check: bool) -> int:
     """Runs playbooks/bootstrap.yml on the hosts of an inventory, its output on the terminal.
 
     Args:
         inventory: an inventory file or folder.
+        network: where services have the addresses at which others find them.
         check: only say what would change.
 
     Returns:
@@ -55,7 +58,8 @@ def bootstrap_hosts(inventory: Path, *, check: bool) -> int:
     """
     if not inventory.exists():
         raise PermanentError(f"no inventory {inventory}", hint="name an inventory file or folder")
-    options = ["--check", "--diff"] if check else []
+    options = ["--extra-vars", f"gitops_service_network={network}"]
+    options += ["--check", "--diff"] if check else []
     return run_playbook(inventory, assets.folder("playbooks") / "bootstrap.yml", *options)
 
 

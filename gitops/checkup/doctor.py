@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from gitops.application import Application
 from gitops.channel import Channel
 from gitops.checkup import controller
 from gitops.checkup.check import CONTROLLER, Check, bad, good
@@ -15,9 +17,10 @@ from gitops.checkup.hosts import examine_host
 from gitops.config import load
 from gitops.connections import Connections
 from gitops.desired import inventory as inventories
-from gitops.errors import GitopsError
+from gitops.errors import GitopsError, InvalidInputError
 from gitops.model.fleet import Fleet, Host
 from gitops.places import find_config
+from gitops.plan.discovery import sought
 from gitops.session import Session
 
 SIDE_BY_SIDE = 32  # hosts examined at once
@@ -35,12 +38,13 @@ def examine(config: Path | None, inventory: Path | None) -> dict[str, Any]:
     """
     checks = controller.machine()
     fleets: list[Fleet] = []
+    networks: dict[str, str] = {}
     if inventory is not None:
         checks += _inventory(inventory, fleets)
     else:
-        checks += _configuration(config, fleets)
+        checks += _configuration(config, fleets, networks)
     hosts = {host.name: host for fleet in fleets for host in fleet.hosts}
-    checks += _hosts(hosts[name] for name in sorted(hosts))
+    checks += _hosts((hosts[name] for name in sorted(hosts)), networks)
     return {"ok": all(check.ok for check in checks), "checks": [asdict(check) for check in checks]}
 
 
@@ -53,8 +57,11 @@ def _inventory(inventory: Path, fleets: list[Fleet]) -> list[Check]:
     return [good(CONTROLLER, "inventory", f"{inventory}: {len(fleets[-1].hosts)} hosts")]
 
 
-def _configuration(config: Path | None, fleets: list[Fleet]) -> list[Check]:
-    """gitops.yaml, the state folder, and each application's repository and inventory."""
+def _configuration(config: Path | None, fleets: list[Fleet], networks: dict[str, str]) -> list[Check]:
+    """gitops.yaml, the state folder, and each application's repository and inventory.
+
+    `networks` gets the service network of each host that needs one.
+    """
     try:
         file = find_config(config)
     except GitopsError as problem:
@@ -79,6 +86,7 @@ def _configuration(config: Path | None, fleets: list[Fleet]) -> list[Check]:
                 app = session.application(name)
                 commit = app.fetch()
                 fleets.append(app.fleet(commit))
+                networks |= _wanted_networks(app, commit, fleets[-1])
             except GitopsError as problem:
                 fix = f"git ls-remote {repo}"
                 checks.append(bad(CONTROLLER, f"application {name}", str(problem), fix))
@@ -87,7 +95,15 @@ def _configuration(config: Path | None, fleets: list[Fleet]) -> list[Check]:
     return checks
 
 
-def _hosts(hosts: Iterable[Host]) -> list[Check]:
+def _wanted_networks(app: Application, commit: str, fleet: Fleet) -> dict[str, str]:
+    """The service network of each container host, where services of the application look for each other."""
+    with suppress(InvalidInputError):  # what is wrong with the commit is not the hosts' fault
+        if sought(app.at(commit).stack):
+            return dict.fromkeys((host.name for host in fleet.container_hosts), app.settings.service_network)
+    return {}
+
+
+def _hosts(hosts: Iterable[Host], networks: Mapping[str, str]) -> list[Check]:
     """The checks of every host, side by side."""
     with Connections(owner="gitops doctor") as connections, ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         found: list[list[Check]] = []
@@ -97,5 +113,6 @@ def _hosts(hosts: Iterable[Host]) -> list[Check]:
                 opened.append((host, connections.open(Fleet((host,)))[host.name]))
             except GitopsError as problem:
                 found.append([bad(host.name, "connection", problem.message, problem.hint, on=CONTROLLER)])
-        found += pool.map(lambda each: examine_host(*each), opened)
+        wanted = [networks.get(host.name, "") for host, _ in opened]
+        found += pool.map(examine_host, *zip(*opened, strict=True), wanted) if opened else ()
     return sorted((check for checks in found for check in checks), key=lambda check: check.host)

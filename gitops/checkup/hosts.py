@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 
 from gitops.channel import Channel, Facts
 from gitops.channel.facts import Socket
@@ -13,6 +14,7 @@ from gitops.channel.failures import AuthenticationError, HostKeyError, HostSetup
 from gitops.checkup.check import CONTROLLER, Check, bad, good, number
 from gitops.errors import GitopsError
 from gitops.model.fleet import Host
+from gitops.observe import files
 
 DOCKER = (20, 10)
 PODMAN = (4,)
@@ -27,14 +29,20 @@ WRITABLE = '[ -d "$1" ] && [ -w "$1" ]'
 _KNOWN_HOSTS = re.compile(r"UserKnownHostsFile[= ]\"?([^\s\"]+)")
 
 
-def examine_host(host: Host, channel: Channel) -> list[Check]:
-    """Every check of one host; where it cannot be reached, that alone."""
+def examine_host(host: Host, channel: Channel, network: str = "") -> list[Check]:
+    """Every check of one host; where it cannot be reached, that alone.
+
+    Args:
+        host: the host.
+        channel: to it.
+        network: the service network, where its containers find services of others in it; or empty.
+    """
     try:
         facts = channel.connect()
     except GitopsError as problem:
         return [_unreached(host, problem)]
     found = [good(host.name, "connection", f"{facts.user}@{host.address}")]
-    found += _Examination(host, channel, facts).checks()
+    found += _Examination(host, channel, facts, network if host.runs_containers else "").checks()
     return found
 
 
@@ -72,6 +80,7 @@ class _Examination:
     host: Host
     channel: Channel
     facts: Facts
+    network: str
 
     def checks(self) -> Iterator[Check]:
         """One after the other."""
@@ -79,7 +88,9 @@ class _Examination:
             yield self._guarded("engine", self._engine)
         yield self._guarded("state folder", self._folder)
         yield self._guarded("lock", self._lock)
-        if self.host.balances:
+        if self.network:
+            yield self._guarded("service network", self._service_network)
+        if self.host.balances or self.network:
             yield self._guarded("haproxy", self._haproxy)
             yield self._guarded("haproxy master", self._master)
             yield self._guarded("haproxy.cfg", self._config)
@@ -162,6 +173,13 @@ class _Examination:
         except HostSetupError as problem:
             return self._bad("lock", problem.message, f"sudo {problem.hint}")
         return self._good("lock", f"held by {found.holder}" if found.held else "free")
+
+    def _service_network(self) -> Check:
+        wanted = IPv4Network(self.network)
+        if any(wanted.subnet_of(IPv4Network(own)) for own in files.read(self.channel).networks):
+            return self._good("service network", f"{self.network} is the host's own")
+        fix = f"sudo ip route replace local {self.network} dev lo   # gitops bootstrap: at every boot"
+        return self._bad("service network", f"{self.network} is not the host's own", fix)
 
     def _haproxy(self) -> Check:
         socket = self.facts.stats

@@ -48,6 +48,7 @@ def _refuse(service: Fields, deploy: Fields | None) -> None:
     for fields, key, why in (
         (service, "ports", "a job is never served"),
         (service, "x-ingress", "a job is never served"),
+        (service, "x-expose-to", "a job is never served"),
         (service, "x-rollout", "a job is run, not replaced"),
         (deploy, "update_config", "a job is run, not replaced"),
         (deploy, "rollback_config", "a job is run, not replaced"),

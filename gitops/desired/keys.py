@@ -77,6 +77,7 @@ SUPPORTED: Final[dict[Schema, tuple[str, ...]]] = {
         "volumes",
         "working_dir",
         "x-autoscale",
+        "x-expose-to",
         "x-fence",
         "x-ingress",
         "x-job",
@@ -118,7 +119,7 @@ SUPPORTED: Final[dict[Schema, tuple[str, ...]]] = {
 }
 
 _LIMITS = "use `deploy.resources.limits`"
-_ONE_NETWORK = "each application has one network on each host, and its services find each other by name there"
+_ONE_NETWORK = "each application has one network on each host; services find each other by name everywhere"
 _NETWORK_OPTIONS = (
     "aliases",
     "attachable",
@@ -257,5 +258,5 @@ UNSUPPORTED: Final[dict[Schema, dict[str, str]]] = {
 }
 """Known to Compose (or planned here), not supported: a hint for each, or an empty string."""
 
-EXTENSIONS: Final = ("x-ingress", "x-rollout", "x-job", "x-fence", "x-autoscale")
+EXTENSIONS: Final = ("x-ingress", "x-expose-to", "x-rollout", "x-job", "x-fence", "x-autoscale")
 """Extensions with a meaning here. A key close to one of them is a slip; any other `x-` key is the user's."""

@@ -117,6 +117,7 @@ def parse_service(
         job=deploy.job,
         ingress=ingress,
         publish=ports.publish,
+        expose_to=_expose_to(fields, listens=bool(spec.expose or spec.target_ports)),
     )
     check_rollout(fields, service)
     check_autoscale(fields, deploy, service)
@@ -245,6 +246,15 @@ def _logging(fields: Fields) -> Logging:
         child.string("driver", _NAME, "a log driver such as `json-file`"),
         tuple(sorted((key, node.text) for key, node in options.items())),
     )
+
+
+def _expose_to(fields: Fields, *, listens: bool) -> tuple[str, ...]:
+    """The applications that may find the service, sorted."""
+    found = fields.strings("x-expose-to", SERVICE_NAME, "the name of an application")
+    if found and not listens:
+        hint = "name the container ports that others use in `expose`"
+        fields.wrong("x-expose-to", "the service listens on nothing that others could use", hint)
+    return tuple(sorted(set(found)))
 
 
 def _networks(fields: Fields) -> tuple[tuple[str, Where], ...]:

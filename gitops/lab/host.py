@@ -59,7 +59,7 @@ def furnish(layout: Layout, member: Member, members: Sequence[Member], registry:
     users = {file.path: file.content for file in files if file.path in {"passwd", "group"}}
     for file in files:
         _write(folder / "etc", file, users["passwd"], users["group"])
-    _furnish_data(folder / "root", member, users["passwd"], users["group"])
+    _furnish_data(folder / "root", users["passwd"], users["group"])
 
 
 def _write(etc: Path, file: HostFile, passwd: str, group: str) -> None:
@@ -70,7 +70,7 @@ def _write(etc: Path, file: HostFile, passwd: str, group: str) -> None:
     path.chmod(file.mode)
 
 
-def _furnish_data(root: Path, member: Member, passwd: str, group: str) -> None:
+def _furnish_data(root: Path, passwd: str, group: str) -> None:
     """Makes homes and the folders that `deploy` writes to."""
     root.chmod(0o755)
     owned = {"home/deploy": "deploy", "home/ops": "ops", "var/lib/gitops": "deploy"}

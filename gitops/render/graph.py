@@ -64,6 +64,7 @@ class Switch:
     joins: tuple[Start, ...] = ()
     drains: tuple[Retire, ...] = ()
     share: Share | None = None  # of a service whose requests it shares out anew
+    opens: bool = False  # whether addresses are served that were not: nothing else changes
 
     def file(self, place: Place) -> str:
         """The fragment in the run folder that says what a place serves from then on."""
@@ -177,7 +178,7 @@ class _Line:
         """Before anything starts its host has the addresses at which it looks for others."""
         places = [place for place in self.plan.places if place.opens]
         if places and self.plan.starts:
-            self.images = self._switch(self.plan.before, [self.images], places)
+            self.images = self._switch(self.plan.before, [self.images], places, opens=True)
 
     def reach(self, when: When) -> None:
         """Everything waits for the jobs before it, and the jobs after it wait for everything."""
@@ -320,12 +321,13 @@ class _Line:
         joins: tuple[Start, ...] = (),
         drains: tuple[Retire, ...] = (),
         share: Share | None = None,
+        opens: bool = False,
     ) -> str:
         """One change after the other; what no place serves changes with what comes before it."""
         if not places:
             return self._gate("not served", after)
         self.switches += 1
-        switch = Switch(self.switches, backends, tuple(places), joins, drains, share)
+        switch = Switch(self.switches, backends, tuple(places), joins, drains, share, opens)
         self.switching = self._add(f"switch {self.switches}", switch, [self.switching, *after])
         self.told |= dict.fromkeys(places, backends)
         return self.switching

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gitops.errors import PermanentError
-from gitops.model.plan import Place, Plan, Retire, Role, Start
+from gitops.model.plan import Place, Plan, Retire, Start
 from gitops.model.run import HERE
 from gitops.render.environment import environment
 from gitops.render.graph import Gate, Judging, Pulls, Release, Step, Switch, Watch, Work, graph
@@ -144,8 +144,8 @@ def _fields(plan: Plan, work: Work) -> tuple[str, dict[str, Any]]:
             parts = [f"take in {_slots(work.joins)}"] if work.joins else []
             parts += [f"drain the old {_slots(drained)}"] if drained else []
             parts += [f"{work.share.percent}% to {_listed(work.share.containers)}"] if work.share else []
-            who = "the edge" if all(place.role == Role() for place in work.places) else "the edge and nodes"
-            return f"{who}: {', then '.join(parts) or 'its final state'}", {
+            parts = parts or ["the addresses at which consumers look" if work.opens else "the final state"]
+            return f"{_who(work.places)}: {', then '.join(parts)}", {
                 "do": "switch",
                 "places": [_place(place, work.file(place)) for place in work.places],
                 "wait_s": SWITCH_WAIT_S,
@@ -184,6 +184,12 @@ def _judging(plan: Plan, work: Judging) -> tuple[str, dict[str, Any]]:
         "judge": asdict(trial.judge),
         "back": [_place(place, work.file(place)) for place in work.places],
     }
+
+
+def _who(places: Iterable[Place]) -> str:
+    edges = {place.role.edge for place in places}
+    nodes = any(place.role.services for place in places)
+    return " and ".join([*(["the edge"] if True in edges else []), *(["nodes"] if nodes else [])])
 
 
 def _place(place: Place, fragment: str) -> dict[str, Any]:

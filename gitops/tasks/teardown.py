@@ -6,8 +6,8 @@ import re
 import shlex
 
 from gitops.channel import Channel
-from gitops.tasks import edge
 from gitops.tasks.container import APP, remove
+from gitops.tasks.edge import Target, apply
 from gitops.tasks.edge_files import BASE
 from gitops.tasks.outcome import Outcome, TaskError, side_by_side
 
@@ -26,9 +26,19 @@ def check_name(app: str) -> str:
     return app
 
 
-def off_the_edge(channel: Channel, app: str, *, check: bool = False) -> Outcome:
-    """Removes the application's part of haproxy.cfg, after its requests have ended."""
-    return edge.apply(channel, edge.Target(check_name(app), "", drain_s=GRACE_S), check=check)
+def off_haproxy(channel: Channel, app: str, *, edge: bool, check: bool = False) -> Outcome:
+    """Removes the application's part of haproxy.cfg, after its requests have ended.
+
+    Args:
+        channel: of the host.
+        app: the application.
+        edge: whether the host is a load balancer; another one has a part only where it ran consumers.
+        check: whether only to say what would be done.
+    """
+    fragment = f"{BASE}/{check_name(app)}/haproxy.cfg"
+    if not edge and channel.run('[ -f "$1" ]', args=(fragment,)).code:
+        return Outcome(changed=False, message="HAProxy serves nothing of it here")
+    return apply(channel, Target(app, "", drain_s=GRACE_S, edge=edge), check=check)
 
 
 def containers(channel: Channel, app: str, *, volumes: bool, check: bool = False) -> Outcome:

@@ -16,12 +16,13 @@ from gitops.tasks.outcome import Outcome
 
 
 class ActionModule(Task):
-    """`part`: `edge`, `containers` (with `volumes`, whether named volumes go, too) or `records`."""
+    """`part`: `edge` (`edge`: is it one), `containers` (`volumes`: do they go, too) or `records`."""
 
     def act(self, args: Mapping[str, Any]) -> Outcome:
         """See gitops.tasks.teardown."""
         if args["part"] == "edge":
-            return teardown.off_the_edge(self.channel, args["app"], check=self.check)
+            edge = bool(args["edge"])
+            return teardown.off_haproxy(self.channel, args["app"], edge=edge, check=self.check)
         if args["part"] == "containers":
             return teardown.containers(self.channel, args["app"], volumes=args["volumes"], check=self.check)
         return teardown.records(self.channel, args["app"], check=self.check)

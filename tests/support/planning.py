@@ -57,6 +57,7 @@ def service_of(name: str, said: Mapping[str, Any]) -> Service:
         mounts=tuple(Mount("volume", f"/{volume}", volume) for volume in said.get("volumes", ())),
         healthcheck=Healthcheck(test=("CMD", "true")) if said.get("healthcheck") else None,
         stop_grace_period_s=float(said.get("grace", 10.0)),
+        expose=tuple(sorted(said.get("expose", ()))),
         target_ports=tuple(sorted(said.get("ports", ()))),
         host_ports=tuple((port, port, "tcp") for port in said.get("host_ports", ())),
         restart=RestartPolicy("no") if "job" in said else RestartPolicy(),

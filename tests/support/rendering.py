@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import IPv4Network
 from pathlib import Path
 
-from support.planning import deployed, nothing_on, plan_of, small_fleet, stack_of
+from support.planning import applied, deployed, nothing_on, plan_of, small_fleet, stack_of
 
+from gitops.model.observed import Observed
 from gitops.model.plan import Plan
 from gitops.model.stack import Ingress, Judge, Publish, Rollout, Stack
+from gitops.plan.discovery import discovered
 from gitops.render import deployment
 
 SHOP = {
@@ -89,6 +92,27 @@ def jobs() -> Plan:
     return plan_of(with_jobs("2", "b"), fleet, deployed(before, fleet), previous=before)
 
 
+def discovery() -> Plan:
+    """A new image of a service that another one on two hosts looks for, and one replica more of that."""
+    fleet = small_fleet()
+    hosts = (replace(host, networks=("10.96.0.0/16",)) for host in nothing_on(fleet).hosts)
+    empty = Observed(tuple(hosts))
+
+    def version(number: str, replicas: int) -> Stack:
+        return stack_of(
+            {
+                "api": {"image": f"registry.example.com/shop/api:{number}", "expose": [9000], "ports": [80]},
+                "web": {"image": "registry.example.com/shop/web:1", "replicas": replicas},
+            },
+            number,
+        )
+
+    network = IPv4Network("10.96.0.0/16")
+    before, _ = discovered(version("1", 2), None, fleet, empty, network)
+    after, _ = discovered(version("2", 3), None, fleet, empty, network)
+    return plan_of(after, fleet, applied(plan_of(before, fleet, empty), empty), previous=before)
+
+
 CASES = {
     "first": first,
     "update": update,
@@ -96,6 +120,7 @@ CASES = {
     "canary": canary,
     "blue-green": blue_green,
     "jobs": jobs,
+    "discovery": discovery,
 }
 
 

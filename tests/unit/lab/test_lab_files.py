@@ -73,8 +73,9 @@ def test_podman_asks_for_no_more_files_than_the_machine_allows(limit: int, expec
     assert conf["containers"]["default_ulimits"] == [expected, "nproc=500:500"]
 
 
-def test_only_an_edge_has_a_load_balancer_and_deploy_may_change_it() -> None:
-    assert "haproxy/haproxy.cfg" not in files_of("h1")
-    config = files_of("e1")["haproxy/haproxy.cfg"]
-    assert config.content.startswith("# managed by ansible-gitops\n")
-    assert (config.owner, config.group) == ("deploy", "haproxy")
+def test_every_host_has_a_haproxy_that_deploy_may_change_and_the_edge_alone_listens() -> None:
+    for name, listens in (("h1", False), ("p1", False), ("e1", True)):
+        config = files_of(name)["haproxy/haproxy.cfg"]
+        assert config.content.startswith("# managed by ansible-gitops\n")
+        assert ("bind :80\n" in config.content) is listens
+        assert (config.owner, config.group) == ("deploy", "haproxy")

@@ -49,7 +49,8 @@ def test_the_base_image_is_busybox_and_its_names() -> None:
 def test_programs_are_asked_for_only_where_a_host_runs_them() -> None:
     assert "podman" not in packages.needed(Shape())
     assert {"podman", "runc", "catatonit"} < set(packages.needed(Shape(0, 1, 0)))
-    assert not {"dockerd", "haproxy"} & set(packages.needed(Shape(0, 1, 0)))
+    assert "dockerd" not in packages.needed(Shape(0, 1, 0))
+    assert "haproxy" in packages.needed(Shape(0, 1, 0))
 
 
 def test_the_state_survives_the_file(tmp_path: Path) -> None:
