@@ -130,8 +130,8 @@ def held(
         if away is not None and away.name in out and not (service and service.volumes):
             moved[line.service, _slot(stack.app, line, None)] = out[away.name]
             continue
-        # One that some load balancer does not serve now would have to be taken in, and to pass its check.
-        if away is None or (line.service in seen.known and line.name not in seen.everywhere):
+        # One that some HAProxy does not serve now would have to be taken in, and to pass its check.
+        if away is None or (line.service in seen.known and line.name not in seen.everywhere | seen.up):
             continue
         slot = _slot(stack.app, line, service if rollback else None)
         if service is None or not _useful(service, slot, line.target, containers):

@@ -29,6 +29,7 @@ class Seen:
     known: frozenset[str] = frozenset()  # services of which some load balancer or node reported a server
     anywhere: frozenset[str] = frozenset()  # names that take traffic on some of them
     everywhere: frozenset[str] = frozenset()  # names that take traffic on all that reported their service
+    up: frozenset[str] = frozenset()  # names that the own check of some of them has reached
     weights: Mapping[str, int] = field(default_factory=dict)
     """The weights of all servers of services in which not all are alike: two versions share the requests."""
 
@@ -47,9 +48,11 @@ def look(app: str, fleet: Fleet, observed: Observed) -> Seen:
     """What load balancers and nodes reported of one application's servers."""
     reported: dict[str, list[frozenset[str]]] = {}  # service -> what takes traffic, on each that reported it
     weights: dict[str, int] = {}
+    up: set[str] = set()
     for host in sorted(fleet.hosts, key=lambda host: host.name):
         state = observed.host(host.name)
         ours = [s for s in state.servers if s.backend.startswith(f"{app}.")] if state else []
+        up |= {s.name for s in ours if s.status.startswith("UP")}
         for service in {_service(app, s.backend) for s in ours}:
             own = [s for s in ours if _service(app, s.backend) == service]
             reported.setdefault(service, []).append(frozenset(s.name for s in own if not _disabled(s)))
@@ -59,6 +62,7 @@ def look(app: str, fleet: Fleet, observed: Observed) -> Seen:
         known=frozenset(reported),
         anywhere=frozenset().union(*(names for found in reported.values() for names in found)),
         everywhere=frozenset().union(*(frozenset.intersection(*found) for found in reported.values())),
+        up=frozenset(up),
         weights=weights,
     )
 
