@@ -20,7 +20,7 @@ from gitops.journal import Journal
 from gitops.model.deployment import Deployment
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Observed, ObservedHost
-from gitops.model.plan import Plan, Spared
+from gitops.model.plan import Plan, Role, Spared
 from gitops.model.tolerance import ANY, NONE, Tolerance
 from gitops.observe.hosts import observe
 from gitops.plan import fence, make_plan
@@ -29,6 +29,7 @@ from gitops.plan.discovery import discovered
 from gitops.plan.jobs import hosts_of_runs
 from gitops.plan.spare import spare
 from gitops.render import deployment as render
+from gitops.render.edge import check_claims
 from gitops.render.haproxy import fragment
 from gitops.tasks import CANCEL, PROMOTE, STOP
 from gitops.tasks.outcome import TaskError
@@ -98,11 +99,15 @@ def plan_for(
     `previous` lends the words for the reasons, and its hosts: one that has left
     the fleet is emptied, and so is one that is `out` (name -> why). As many others as `tolerate`
     says may be absent.
+
+    Raises:
+        TransientError: hosts that are needed do not answer.
+        PermanentError: the commit fits nowhere, or wants what another application has at the edge.
     """
     fleet = together(desired, previous)
     before = previous.stack if previous else None
     stack, before = discovered(desired.stack, before, fleet, observed, IPv4Network(desired.network))
-    return make_plan(
+    plan = make_plan(
         stack,
         fleet,
         observed,
@@ -114,6 +119,18 @@ def plan_for(
         spared=spared,
         out=out,
     )
+    if not rollback and not plan.empty:
+        _check_claims(plan, observed)
+    return plan
+
+
+def _check_claims(plan: Plan, observed: Observed) -> None:
+    """What the commit wants of the load balancers belongs to no other application there."""
+    text = fragment(plan.stack, None, plan.backends, Role())
+    for host in plan.fleet.load_balancers:
+        state = observed.host(host.name)
+        if text and state and state.reachable:
+            check_claims({**dict(state.fragments), plan.app: text})
 
 
 def together(desired: Desired, previous: Desired | None) -> Fleet:

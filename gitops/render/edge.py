@@ -96,8 +96,7 @@ def assemble(fragments: Mapping[str, str], *, edge: bool = True) -> str:
     Raises:
         PermanentError: two applications claim the same route or port, or a text is not a fragment.
     """
-    parsed = {app: parse(text) for app, text in sorted(fragments.items())}
-    _check_claims(parsed)
+    parsed = check_claims(fragments)
     sections = [section for part in parsed.values() for section in part.sections]
     return (
         environment()
@@ -142,8 +141,19 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _check_claims(parsed: Mapping[str, Fragment]) -> None:
-    """Every route, every port of the edge and every port of an address belongs to one application."""
+def check_claims(fragments: Mapping[str, str]) -> dict[str, Fragment]:
+    """Every route, every port of the edge and every port of an address belongs to one application.
+
+    Args:
+        fragments: application -> text of its fragment.
+
+    Returns:
+        The fragments, by application.
+
+    Raises:
+        PermanentError: two applications claim the same, or a text is not a fragment.
+    """
+    parsed = {app: parse(text) for app, text in sorted(fragments.items())}
     owners: dict[str, str] = {}
     for app, part in parsed.items():
         claims = [f"the route {route.host}{route.path}" for route in part.routes]
@@ -162,3 +172,4 @@ def _check_claims(parsed: Mapping[str, Fragment]) -> None:
                     f"{claim} of the edge belongs to application {owner}, {app} claims it, too",
                     hint="change x-ingress or ports of one of them",
                 )
+    return parsed
