@@ -71,7 +71,7 @@ def test_hosts_are_maintained_one_by_one_under_load(make_shop: MakeShop, tmp_pat
                 "app": "care",
                 "service": "db",
                 "slot": 1,
-                "reason": f"host {home} drained; stays: its volume care_data is on {home}",
+                "reason": f"stays: its volume care_data is on {home} (host {home} drained)",
             }
         ]
         assert {name.split("-")[1] for name in on(shop, home)} == {"db"}
