@@ -14,6 +14,7 @@ from gitops.model.load import Sample, Scaling
 from gitops.model.stack import Metric, Service
 from gitops.observe.load import look
 from gitops.plan.autoscale import scaled
+from gitops.plan.edge import backend_name
 from gitops.plan.watched import Readings, Watched, decisions
 
 log = logging.getLogger(__name__)
@@ -135,6 +136,7 @@ class Autoscaler:
         self._watched, self._wished = self._watched.interrupted(), ()
 
     def _sample(self, desired: Desired) -> Sample:
+        app = self._app.name
         own = [service for service in desired.stack.services if service.autoscale]
         asked = {
             each.name: {metric for metric, _ in each.autoscale.targets} for each in own if each.autoscale
@@ -142,8 +144,12 @@ class Autoscaler:
         return look(
             self._app.connections.open(desired.fleet),
             desired.fleet,
-            self._app.name,
-            at_edge={name for name, metrics in asked.items() if metrics - _OF_ENGINES},
+            app,
+            at_edge={
+                each.name: [backend_name(app, each.name, port) for port in each.container.target_ports]
+                for each in own
+                if asked[each.name] - _OF_ENGINES
+            },
             in_engines={name for name, metrics in asked.items() if metrics & _OF_ENGINES},
             at=self._clock(),
         )

@@ -331,7 +331,8 @@ def go_back(
     try:
         plan = _go_back(app, back, failed, channels, journal, lost)
         reason = "\n".join([reason, *(f"{one.service}.{one.slot}: {one.reason}" for one in plan.spared)])
-        if app.settings.on_failure == "revert" and good is not None and not _rescaled(failed, good):
+        other = good is not None and good.stack.commit != failed.stack.commit
+        if app.settings.on_failure == "revert" and good is not None and other:
             _push_revert(app, failed, good, journal, reason)
     except GitopsError as failure:
         return journal.move("failed", f"{reason}\nthe rollback failed too: {failure}")

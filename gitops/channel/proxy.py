@@ -20,7 +20,9 @@ TIMEOUT_S = 10.0
 POLL_S = 0.02
 FORBIDDEN = re.compile(r"[\n\r;\x00]")  # would begin a second command
 FAILED = re.compile(r"\[failed: (\d+)\]")
+BACKEND = re.compile(r"[A-Za-z0-9_.:-]+")
 NAME = re.compile(r"[A-Za-z0-9_.:-]+/[A-Za-z0-9_.:-]+")
+_BACKENDS_AND_SERVERS = 2 + 4  # of `show stat`
 _ANSWERS = ("1xx", "2xx", "3xx", "4xx", "5xx", "other")
 
 
@@ -79,6 +81,13 @@ class Proxy:
     def stats(self) -> list[Stat]:
         """Every frontend, backend and server."""
         return _stats(self.command("show stat"))
+
+    def backend_stats(self, backend: str) -> list[Stat]:
+        """One backend and its servers; none where there is no such backend."""
+        if not BACKEND.fullmatch(backend):
+            raise ProxyError(f"not a backend's name: {backend!r}")
+        answer = self.command(f"show stat {backend} {_BACKENDS_AND_SERVERS} -1")
+        return _stats(answer) if answer.startswith("# ") else []
 
     def worker_stats(self, pid: int) -> list[Stat]:
         """The same of one worker, such as an old one that still has connections; asked through the master."""

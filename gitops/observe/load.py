@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,6 +14,9 @@ from gitops.model.fleet import Fleet
 from gitops.model.load import ContainerLoad, EdgeLoad, Sample
 from gitops.model.observed import LABEL_APP, LABEL_SERVICE
 
+Backends = Mapping[str, Collection[str]]
+"""By service: one question for each of its backends, however many the load balancer has."""
+
 _NANOSECOND = 1e-9
 _SIDE_BY_SIDE = 16
 
@@ -23,7 +26,7 @@ def look(
     fleet: Fleet,
     app: str,
     *,
-    at_edge: Collection[str],
+    at_edge: Backends,
     in_engines: Collection[str],
     at: float,
 ) -> Sample:
@@ -35,7 +38,7 @@ def look(
         channels: by host name.
         fleet: the hosts.
         app: the application.
-        at_edge: services whose load the load balancers know.
+        at_edge: services whose load the load balancers know, with the names of their backends.
         in_engines: services of which the engines are asked.
         at: monotonic seconds, for the sample.
     """
@@ -46,7 +49,7 @@ def look(
 
     def edge(name: str) -> dict[tuple[str, str], EdgeLoad] | None:
         try:
-            found = edge_load(channels[name].proxy(), app, at_edge)
+            found = edge_load(channels[name].proxy(), at_edge)
         except GitopsError:
             return None
         return {(name, service): load for service, load in found.items()}
@@ -69,34 +72,26 @@ def look(
     )
 
 
-def edge_load(proxy: Proxy, app: str, services: Collection[str]) -> dict[str, EdgeLoad]:
-    """The load of services at one load balancer.
+def edge_load(proxy: Proxy, backends: Backends) -> dict[str, EdgeLoad]:
+    """The load of services at one load balancer, of those that it has.
 
     A worker from before a reload lives on with its connections: their sessions count, too.
     """
     old = [process.pid for process in proxy.processes() if process.old and process.kind == "worker"]
     left = [stat for pid in old for stat in proxy.worker_stats(pid)]
-    return of_services(proxy.stats(), left, app, services)
+    found: dict[str, EdgeLoad] = {}
+    for service, names in backends.items():
+        stats = [stat for name in names for stat in proxy.backend_stats(name)]
+        if stats:
+            found[service] = load_of(stats, [stat for stat in left if stat.proxy in names])
+    return found
 
 
-def of_services(
-    stats: Iterable[Stat], left: Iterable[Stat], app: str, services: Collection[str]
-) -> dict[str, EdgeLoad]:
-    """The counters of the services' backends; `left` are those of older workers. Pure."""
-    own: dict[str, list[Stat]] = {service: [] for service in services}
-    older: dict[str, list[Stat]] = {service: [] for service in services}
-    for found, given in ((own, stats), (older, left)):
-        for stat in given:
-            # APP.SERVICE.PORT; an application's name has no dot, that of a service may
-            name, _, rest = stat.proxy.partition(".")
-            service = rest.rpartition(".")[0]
-            if name == app and service in found and stat.name != "FRONTEND":
-                found[service].append(stat)
-    return {service: _sum(own[service], older[service]) for service in services if own[service]}
+def load_of(stats: Sequence[Stat], older: Iterable[Stat]) -> EdgeLoad:
+    """The counters of a service's backends; `older` are those of workers from before a reload. Pure.
 
-
-def _sum(stats: list[Stat], older: list[Stat]) -> EdgeLoad:
-    """A backend's own line has its sessions, requests and times; what waits is told for each server, too."""
+    A backend's own line has its sessions, requests and times; what waits is told for each server, too.
+    """
     backends = [stat for stat in stats if not stat.server]
     requests = sum(stat.requests for stat in backends)
     weighed = sum(stat.requests * stat.mean_ms for stat in backends)

@@ -47,7 +47,7 @@ def test_sessions_are_counted_with_those_that_wait_and_those_of_an_older_worker(
         proxy = channels["e1"].proxy()
 
         def load() -> EdgeLoad:
-            return edge_load(proxy, app.app, {"web"})["web"]
+            return edge_load(proxy, {"web": ["loaded.web.80"], "gone": ["loaded.gone.80"]})["web"]
 
         for _ in range(5):
             held.enter_context(socket.create_connection((app.edge, PORT), timeout=10))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gitops.channel.proxy import Stat
 from gitops.model.load import ContainerLoad, EdgeLoad
-from gitops.observe.load import of_container, of_services
+from gitops.observe.load import load_of, of_container
 
 
 def stat(
@@ -15,28 +15,14 @@ def stat(
 
 def test_the_load_of_a_service_is_that_of_all_its_backends() -> None:
     stats = [
-        stat("http", "FRONTEND", 99, requests=9999),
         stat("shop.web.80", "shop-web-1", 3, 1, 60),
         stat("shop.web.80", "shop-web-2", 4, 2, 40),
         stat("shop.web.80", "BACKEND", 12, 5, 100, mean_ms=10),
         stat("shop.web.443", "BACKEND", 1, 0, 300, mean_ms=30),
-        stat("shop.web.tcp8080", "FRONTEND", 7, requests=77),
-        stat("shop.web.api.80", "BACKEND", 50, 0, 500),
-        stat("shop2.web.80", "BACKEND", 60, 0, 600),
     ]
-    found = of_services(
-        stats, [stat("shop.web.80", "BACKEND", 20), stat("shop.web.80", "x", 20)], "shop", {"web"}
-    )
-    assert found == {"web": EdgeLoad(sessions=33, queued=8, requests=400, mean_ms=25.0)}
-
-
-def test_a_service_with_a_dot_in_its_name_is_another_one() -> None:
-    stats = [stat("shop.web.api.80", "BACKEND", 5), stat("shop.web.80", "BACKEND", 1)]
-    assert of_services(stats, [], "shop", {"web.api"}) == {"web.api": EdgeLoad(sessions=5)}
-
-
-def test_a_service_that_the_edge_does_not_have_is_not_known() -> None:
-    assert of_services([], [], "shop", {"web"}) == {}
+    older = [stat("shop.web.80", "BACKEND", 20), stat("shop.web.80", "shop-web-1", 20)]
+    assert load_of(stats, older) == EdgeLoad(sessions=33, queued=8, requests=400, mean_ms=25.0)
+    assert load_of(stats[:1], []) == EdgeLoad(queued=1)
 
 
 def test_memory_is_without_what_the_kernel_could_drop() -> None:
