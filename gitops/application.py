@@ -12,6 +12,7 @@ from gitops.channel import Channel
 from gitops.config import AppSettings
 from gitops.connections import Connections
 from gitops.desired import inventory
+from gitops.desired.placement import check_placement
 from gitops.errors import PermanentError, TransientError
 from gitops.execute.standby import Standby
 from gitops.images import pins, registry
@@ -87,13 +88,22 @@ class Application:
         if key not in self._read:
             while len(self._read) >= REMEMBERED_COMMITS:
                 del self._read[next(iter(self._read))]
-            self._read[key] = Desired(
-                self._stack(commit), self.fleet(commit), network=self.settings.service_network
-            )
+            said = Desired(self._stack(commit), self.fleet(commit), network=self.settings.service_network)
+            self._check(said)
+            self._read[key] = said
         said = self._read[key]
         if not said.pinned:  # another process may have recorded the digests since
             said = self._read[key] = _pinned(said, self.store.pins.of(self.name, commit))
         return said
+
+    def _check(self, said: Desired) -> None:
+        """Whether the fleet has what the commit asks of its hosts."""
+        try:
+            check_placement(said.stack, said.fleet)
+        except PermanentError as problem:
+            if self.settings.inventory_in_repo:
+                raise
+            raise TransientError(str(problem)) from problem  # the inventory may be at fault, as in `fleet`
 
     def known(self, desired: Desired, observed: Observed) -> Desired:
         """The commit with the digest of every image, where no registry has to be asked for one."""

@@ -22,9 +22,11 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from gitops.desired.problems import Problems, quoted
-from gitops.desired.units import seconds
+from gitops.desired.units import seconds, size
 from gitops.desired.yaml import Node, read
 from gitops.errors import GitopsError, PermanentError, Where
+from gitops.model.placement import PackStrategy, Scheduler
+from gitops.model.size import CORE, Size
 from gitops.model.stack import SERVICE_NETWORK
 from gitops.model.tolerance import NONE, Tolerance
 from gitops.source.address import check_ref, check_url
@@ -34,6 +36,7 @@ DEFAULT_STORE = "sqlite:////var/lib/gitops/gitops.db"
 DEFAULT_STATE_DIR = Path("/var/lib/gitops")
 MOST_RETAINED = 1000
 _SMALLEST_NETWORK = 28  # bits of its prefix
+MOST_CORES = 100_000
 
 APP_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
@@ -72,6 +75,22 @@ def _tolerance(value: object) -> Tolerance:
     if found is None:
         raise _wrong("expected a number of hosts or a percentage of them", "such as 1 or 25%")
     return Tolerance(int(found[1]), percent=True)
+
+
+def _cores(value: object) -> int:
+    """Return the thousandths of a core that a number of cores says."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value <= MOST_CORES:  # type: ignore[operator] # a number by now
+        raise _wrong("expected a number of cores", "such as 0.1 or 2")
+    return round(float(value) * CORE)  # type: ignore[arg-type] # as above
+
+
+def _bytes(value: object) -> int:
+    """Return the bytes of a size."""
+    found = size(value) if isinstance(value, str) else None
+    if found is None:
+        raise _wrong("expected a size", "such as 128M or 1G")
+    return found
 
 
 def _at_least(least_s: float, most_s: float) -> AfterValidator:
@@ -228,6 +247,22 @@ class RegistrySettings(_Strict):
         return self
 
 
+class ReserveSettings(_Strict):
+    """What of each host is not given to containers: the system needs it."""
+
+    cpus: Annotated[int, BeforeValidator(_cores)] = 100
+    """Thousandths of a core."""
+    memory: Annotated[int, BeforeValidator(_bytes)] = 128 * 1024**2
+    """Bytes."""
+
+
+class SchedulerSettings(_Strict):
+    """How the hosts are filled."""
+
+    strategy: PackStrategy = "spread"
+    reserve: ReserveSettings = ReserveSettings()
+
+
 class AppSettings(_Strict):
     """One application."""
 
@@ -258,6 +293,13 @@ class AppSettings(_Strict):
     registries: Mapping[Registry, RegistrySettings] = Field(default_factory=dict)
     service_network: Network = SERVICE_NETWORK
     """Where its services have the addresses at which others find them."""
+    scheduler: SchedulerSettings = SchedulerSettings()
+
+    @property
+    def placing(self) -> Scheduler:
+        """How the scheduler fills the hosts with its containers."""
+        reserve = self.scheduler.reserve
+        return Scheduler(self.scheduler.strategy, Size(reserve.cpus, reserve.memory))
 
     @property
     def inventory_in_repo(self) -> bool:
@@ -272,6 +314,7 @@ class Settings(_Strict):
     image_retention: Retention = 3
     registries: Mapping[Registry, RegistrySettings] = Field(default_factory=dict)
     service_network: Network = SERVICE_NETWORK
+    scheduler: SchedulerSettings = SchedulerSettings()
     apps: Mapping[str, AppSettings] = Field(default_factory=dict)
 
     @property
@@ -288,6 +331,8 @@ class Settings(_Strict):
             shared: dict[str, Any] = {"registries": {**self.registries, **app.registries}}
             for key in {"image_retention", "service_network"} - app.model_fields_set:
                 shared[key] = getattr(self, key)
+            own = {name: getattr(app.scheduler, name) for name in app.scheduler.model_fields_set}
+            shared["scheduler"] = self.scheduler.model_copy(update=own)
             apps[name] = app.model_copy(update=shared)
         return self.model_copy(update={"apps": apps})
 

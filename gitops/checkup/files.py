@@ -6,7 +6,9 @@ from pathlib import Path
 
 from gitops import desired
 from gitops.desired import inventory as inventories
+from gitops.desired.placement import check_placement
 from gitops.errors import GitopsError, InvalidInputError
+from gitops.model.stack import Stack
 from gitops.source.git import FolderTree
 
 NAME = "application"  # stands for the application's name, which gitops.yaml knows and the files do not
@@ -23,8 +25,9 @@ def problems_of(path: Path, *, env: str = "", inventory: Path | None = None) -> 
             read as such: what may not come from there is a problem.
     """
     problems: list[GitopsError] = []
+    stack: Stack | None = None
     try:
-        desired.load(FolderTree(path), app=NAME, commit=COMMIT, env=env)
+        stack = desired.load(FolderTree(path), app=NAME, commit=COMMIT, env=env)
     except InvalidInputError as invalid:
         problems += invalid.problems
     except GitopsError as problem:
@@ -32,7 +35,9 @@ def problems_of(path: Path, *, env: str = "", inventory: Path | None = None) -> 
     if inventory is not None:
         inside = inventory.resolve().is_relative_to(path.resolve())
         try:
-            inventories.load(inventory, trusted=not inside)
+            fleet = inventories.load(inventory, trusted=not inside)
+            if stack is not None:
+                check_placement(stack, fleet)
         except InvalidInputError as invalid:
             problems += invalid.problems
         except GitopsError as problem:

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 from gitops.desired.fields import Fields
 from gitops.desired.jobs import MODE, never_restarted, parse_job
+from gitops.desired.placement import cpus as parse_cpus
+from gitops.desired.placement import parse_placement, parse_reservations
 from gitops.desired.problems import quoted
 from gitops.desired.updates import parse_rollback, parse_update
+from gitops.model.placement import ANYWHERE, Placement
+from gitops.model.size import CORE, NOTHING, Size
 from gitops.model.stack import Healthcheck, Job, Mode, Order, RestartPolicy, UpdateConfig
 
-_CPUS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,9})?|\.[0-9]{1,9}")
 _ON_FAILURE = re.compile(r"on-failure(?::(?P<attempts>[0-9]{1,9}))?")
 MOST_REPLICAS = 10_000
 _LEAST_MEMORY = 6 * 1024**2  # bytes; the engine refuses less
@@ -31,6 +34,8 @@ class Deploy:
     cpus: float = 0.0  # cores
     memory: int = 0  # bytes
     pids: int = 0
+    reserved: Size = NOTHING
+    placement: Placement = ANYWHERE
 
 
 def parse_deploy(service: Fields, default: Order) -> Deploy:
@@ -40,6 +45,7 @@ def parse_deploy(service: Fields, default: Order) -> Deploy:
     mode: Mode = "global" if said == "global" else "replicated"
     replicas: int | None = None
     cpus, memory, pids = 0.0, 0, 0
+    resources: Fields | None = None
     if deploy:
         replicas = deploy.integer("replicas", maximum=MOST_REPLICAS)
         resources = deploy.child("resources", "resources")
@@ -67,7 +73,16 @@ def parse_deploy(service: Fields, default: Order) -> Deploy:
         cpus,
         memory,
         pids,
+        parse_reservations(resources, Size(round(cpus * CORE), memory)),
+        _placement(deploy, mode),
     )
+
+
+def _placement(deploy: Fields | None, mode: Mode) -> Placement:
+    found = parse_placement(deploy)
+    if deploy and mode == "global" and (found.most_per_host or found.spread):
+        deploy.wrong("placement", "a global service has one replica on each host", "`constraints` alone")
+    return found
 
 
 def _mode(deploy: Fields | None) -> str:
@@ -80,13 +95,7 @@ def _mode(deploy: Fields | None) -> str:
 
 def _limits(limits: Fields) -> tuple[float, int, int]:
     node = limits.get("cpus")
-    cpus = 0.0
-    if node is not None:
-        if isinstance(node.value, bool) or not _CPUS.fullmatch(node.text):
-            found = quoted(node.text) if node.text else node.kind
-            limits.wrong("cpus", f"expected a number of cores such as `0.5`, found {found}")
-        else:
-            cpus = float(node.text)
+    cpus = float(node.text) if node and parse_cpus(limits, "cpus") else 0.0
     memory = limits.size("memory")
     if 0 < memory < _LEAST_MEMORY:
         limits.wrong("memory", f"{memory} bytes are too few for an engine", "`64m` means 64 megabytes")

@@ -17,6 +17,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from gitops.desired.machines import check_machines
 from gitops.desired.problems import Problems, quoted
 from gitops.desired.variables import HOST_NAME, check_kept, check_untrusted, expand, is_secret
 from gitops.desired.yaml import check_limits, syntax_error
@@ -25,6 +26,8 @@ from gitops.model.fleet import CONTAINER_HOSTS, LOAD_BALANCERS, Fleet, Host
 
 Variable = str | int | float | bool
 
+_LABELS = "gitops_labels"
+_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_./-]{0,61}[A-Za-z0-9])?")
 _KEPT = re.compile(r"(?:ansible|gitops)_\w+")
 # Ansible's own additions, which say nothing of the connection.
 _MAGIC = frozenset({"ansible_playbook_python", "ansible_version", "ansible_config_file", "ansible_facts"})
@@ -59,7 +62,7 @@ def load(path: Path, *, trusted: bool) -> Fleet:
         problems.raise_if_any()
     with _ANSIBLE:
         hosts = _read(places, problems, trusted=trusted)
-    _check_fleet(hosts, places.of(), problems)
+    check_machines(hosts, places.of(), problems)
     problems.raise_if_any()
     return Fleet(tuple(hosts))
 
@@ -235,7 +238,7 @@ def _host(
     raw: Mapping[str, Any] = ansible.variables.get_vars(host=host, include_hostvars=trusted)
     found: dict[str, Variable] = {}
     for key in sorted(raw):
-        if not _KEPT.fullmatch(key) or key in _MAGIC or raw[key] is None:
+        if not _KEPT.fullmatch(key) or key in _MAGIC or key == _LABELS or raw[key] is None:
             continue
         where = _origin(raw[key], places)
         if is_secret(key):
@@ -255,7 +258,43 @@ def _host(
     address = str(
         found.get("gitops_address") or found.get("ansible_host") or found.get("ansible_ssh_host") or name
     )
-    return [Host(name, address, groups, tuple(sorted(found.items())))]
+    labels = _labels(ansible, raw, f"host {name}", places, problems, trusted=trusted)
+    return [Host(name, address, groups, tuple(sorted(found.items())), labels)]
+
+
+def _labels(
+    ansible: _Ansible,
+    raw: Mapping[str, Any],
+    path: str,
+    places: _Places,
+    problems: Problems,
+    *,
+    trusted: bool,
+) -> tuple[tuple[str, str], ...]:
+    """`gitops_labels`: a mapping of strings."""
+    said = raw.get(_LABELS)
+    if said is None:
+        return ()
+    where = _origin(said, places)
+    if not isinstance(said, Mapping):
+        problems.report(f"{path}: {_LABELS} must be a mapping", where, "such as `{zone: a}`")
+        return ()
+    found: dict[str, str] = {}
+    for key, value in said.items():
+        name = f"{_LABELS}.{key}"
+        if not isinstance(key, str) or not _LABEL.fullmatch(key):
+            problems.report(f"{path}: {quoted(str(key))} is no label", where, "letters, digits, `_./-`")
+            continue
+        try:
+            text = _resolve(ansible, {**raw, name: value}, name, trusted=trusted)
+        except PermanentError as error:
+            problems.report(f"{path}: {error.message}", where, error.hint)
+            continue
+        if not isinstance(text, str) or not text or not text.isprintable():
+            problems.report(f"{path}: {name} must be a string", where, "put it in quotes")
+            continue
+        found[str.__str__(key)] = text
+    return tuple(sorted(found.items()))
 
 
 def _resolve(ansible: _Ansible, raw: Mapping[str, Any], key: str, *, trusted: bool) -> Variable:
@@ -292,18 +331,3 @@ def _template(ansible: _Ansible, raw: Mapping[str, Any], key: str) -> Any:
     except AnsibleError as error:
         reason = str(error).splitlines()[0]
         raise PermanentError(f"{key} cannot be resolved: {reason}") from error
-
-
-def _check_fleet(hosts: list[Host], where: Where, problems: Problems) -> None:
-    if problems:
-        return  # hosts may be missing for another reason
-    if not any(host.runs_containers for host in hosts):
-        hint = f"put hosts into the group `{CONTAINER_HOSTS}`, and those with HAProxy into `{LOAD_BALANCERS}`"
-        problems.report(f"no host in the group `{CONTAINER_HOSTS}`", where, hint)
-    seen: dict[str, str] = {}
-    for host in hosts:
-        if host.address in seen:
-            message = f"hosts {seen[host.address]} and {host.name} have the same address {host.address}"
-            hint = "one machine has one name; set `gitops_address` where only the SSH address is shared"
-            problems.report(message, where, hint)
-        seen.setdefault(host.address, host.name)

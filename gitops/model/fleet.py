@@ -17,6 +17,7 @@ class Host:
     groups: tuple[str, ...] = ()  # sorted
     variables: tuple[tuple[str, str | int | float | bool], ...] = ()
     """Connection variables (`ansible_*`, `gitops_*`), templates resolved, sorted by name."""
+    labels: tuple[tuple[str, str], ...] = ()  # `gitops_labels`, sorted
 
     @property
     def runs_containers(self) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from gitops.model.size import CORE, NOTHING, Size
+
 Health = Literal["none", "starting", "healthy", "unhealthy"]
 ContainerState = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
 
@@ -14,6 +16,8 @@ LABEL_SLOT = "gitops.slot"
 LABEL_SPEC = "gitops.spec"
 LABEL_COMMIT = "gitops.commit"
 LABEL_TIMEOUT = "gitops.timeout"  # of jobs alone: seconds that it may run
+LABEL_CPUS = "gitops.cpus"  # where cores are reserved for it: thousandths
+LABEL_MEMORY = "gitops.memory"  # where memory is reserved for it: bytes
 LABEL_FENCE = "gitops.fence"  # of jobs alone: no automatic rollback crosses it
 
 
@@ -39,6 +43,7 @@ class Container:
     timeout_s: float | None = None  # of a job: how long it may run
     ran_s: float = 0.0  # of a job that has ended
     fence: bool = False  # a job that no automatic rollback may cross
+    reserved: Size = NOTHING  # of its host
 
     @property
     def running(self) -> bool:
@@ -54,6 +59,11 @@ class Container:
     def job(self) -> bool:
         """Whether it was made to run to its end."""
         return self.timeout_s is not None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is a job whose run is over, well or not: it takes nothing of its host any more."""
+        return self.job and self.state in {"exited", "dead"}
 
     @property
     def overdue(self) -> bool:
@@ -118,6 +128,11 @@ class ObservedHost:
     servers: tuple[ProxyServer, ...] = ()  # of the edge, and of a container host that has a fragment
     proxy: bool = True  # whether a HAProxy can be talked to
     networks: tuple[str, ...] = ()  # whose addresses are all its own, such as `10.96.0.0/16`
+
+    @property
+    def size(self) -> Size:
+        """What there is of it in all; 0 where that is not known."""
+        return Size(self.cpus * CORE, self.memory)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gitops.model.fleet import Fleet, Host
+from gitops.model.placement import SPREAD, Scheduler
 from gitops.model.stack import Job, Judge, Stack, When
 
 Action = Literal["pull", "run", "start", "keep", "switch", "judge", "drain", "stop", "remove"]
@@ -213,6 +214,8 @@ class Plan:
     absent: tuple[Absent, ...] = ()  # hosts of the fleet that take no part, by name
     spared: tuple[Spared, ...] = ()  # slots that stay on what they had
     out: tuple[tuple[str, str], ...] = ()  # hosts that are to be empty, with why, by name
+    waiting: tuple[Spared, ...] = ()  # slots that had to leave such a host and find no room elsewhere
+    scheduler: Scheduler = SPREAD  # how the hosts are filled
 
     @property
     def commit(self) -> str:
@@ -232,7 +235,16 @@ class Plan:
         lines += [
             f"degraded, {each.service}.{each.slot} stays as it was: {each.reason}" for each in self.spared
         ]
+        lines += [
+            f"degraded, {each.service}.{each.slot} finds no room: {each.reason}" for each in self.waiting
+        ]
         return "\n".join(lines)
+
+    @property
+    def notes(self) -> str:
+        """What is not as it might be: `degraded`, and what stays on a host that is to be empty."""
+        stays = [f"{keep.service}.{keep.slot} {keep.reason}" for keep in self.bound]
+        return "\n".join([*([self.degraded] if self.degraded else []), *stays])
 
     @property
     def missed(self) -> int:

@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
+from gitops.model.placement import ANYWHERE, Placement
+from gitops.model.size import NOTHING, Size
+
 SERVICE_NETWORK = "10.96.0.0/16"
 """Where services have their addresses, unless gitops.yaml says otherwise."""
 
@@ -110,6 +113,7 @@ class ContainerSpec:
     cpu_limit: float = 0.0  # cores; 0 means no limit
     memory_limit: int = 0  # bytes; 0 means no limit
     pids_limit: int = 0  # processes; 0 means no limit
+    reserved: Size = NOTHING  # of the host, for placing it; a label tells it of a container
     expose: tuple[int, ...] = ()  # container ports, TCP
     target_ports: tuple[int, ...] = ()  # container ports that the edge balances over (ingress and ports)
     host_ports: tuple[tuple[int, int, str], ...] = ()  # (host port, container port, tcp|udp): `mode: host`
@@ -117,7 +121,10 @@ class ContainerSpec:
     @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of the whole spec: the label `gitops.spec`. Same spec, same digest."""
-        canonical = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        said = asdict(self)
+        if self.reserved == NOTHING:  # the digest of before there were any: an upgrade replaces nothing
+            del said["reserved"]
+        canonical = json.dumps(said, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
@@ -227,6 +234,7 @@ class Service:
     update: UpdateConfig = UpdateConfig()
     rollback: UpdateConfig = UpdateConfig(parallelism=0, failure_action="pause")
     rollout: Rollout = Rollout()
+    placement: Placement = ANYWHERE
     job: Job | None = None  # None for what stays up
     ingress: tuple[Ingress, ...] = ()
     publish: tuple[Publish, ...] = ()

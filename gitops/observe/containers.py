@@ -13,7 +13,9 @@ from gitops.channel.times import lasted_s
 from gitops.model.observed import (
     LABEL_APP,
     LABEL_COMMIT,
+    LABEL_CPUS,
     LABEL_FENCE,
+    LABEL_MEMORY,
     LABEL_SERVICE,
     LABEL_SLOT,
     LABEL_SPEC,
@@ -22,6 +24,7 @@ from gitops.model.observed import (
     ContainerState,
     Health,
 )
+from gitops.model.size import Size
 
 Json = dict[str, Any]
 EXITED = re.compile(r"Exited \((-?\d+)\)")
@@ -72,7 +75,12 @@ def parse(entry: Json, host: str) -> Container | None:
         ports=_ports(entry.get("Ports") or []),
         timeout_s=_number(labels.get(LABEL_TIMEOUT, "")),
         fence=labels.get(LABEL_FENCE) == "true",
+        reserved=Size(_whole(labels.get(LABEL_CPUS, "")), _whole(labels.get(LABEL_MEMORY, ""))),
     )
+
+
+def _whole(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() else 0
 
 
 def _number(text: str) -> float | None:

@@ -8,7 +8,9 @@ from typing import Any
 from gitops.model.observed import (
     LABEL_APP,
     LABEL_COMMIT,
+    LABEL_CPUS,
     LABEL_FENCE,
+    LABEL_MEMORY,
     LABEL_SERVICE,
     LABEL_SPEC,
     LABEL_TIMEOUT,
@@ -45,6 +47,7 @@ def body(stack: Stack, service: Service) -> dict[str, Any]:
         LABEL_SERVICE: service.name,
         LABEL_SPEC: spec.digest,
         LABEL_COMMIT: stack.commit,
+        **_size_labels(spec),
         **_job_labels(service),
     }
     ports: dict[str, dict[str, str]] = {f"{port}/tcp": {} for port in (*spec.expose, *spec.target_ports)}
@@ -68,6 +71,12 @@ def body(stack: Stack, service: Service) -> dict[str, Any]:
         "NetworkingConfig": {"EndpointsConfig": {network: {"Aliases": [service.name]}}},
     }
     return _said(whole)
+
+
+def _size_labels(spec: ContainerSpec) -> dict[str, str]:
+    """What is reserved: whoever plans another application beside it knows nothing of this one's commit."""
+    reserved = ((LABEL_CPUS, spec.reserved.cpus), (LABEL_MEMORY, spec.reserved.memory))
+    return {label: str(number) for label, number in reserved if number}
 
 
 def _job_labels(service: Service) -> dict[str, str]:

@@ -10,6 +10,8 @@ from support.planning import fleet_of
 from gitops.config import DEFAULT_STATE_DIR, AppSettings, Settings, load
 from gitops.errors import InvalidInputError, PermanentError
 from gitops.model.fleet import CONTAINER_HOSTS, LOAD_BALANCERS
+from gitops.model.placement import Scheduler
+from gitops.model.size import Size
 from gitops.model.tolerance import Tolerance
 
 MINIMAL = """
@@ -276,3 +278,33 @@ def test_a_file_that_is_not_there_or_not_readable_is_said(tmp_path: Path) -> Non
         load(tmp_path / "nope.yaml")
     with pytest.raises(PermanentError, match="Is a directory"):
         load(tmp_path)
+
+
+def test_the_scheduler_of_an_application_is_that_of_all_where_it_says_nothing(tmp_path: Path) -> None:
+    text = """
+scheduler: {strategy: binpack, reserve: {cpus: 0.5, memory: 1G}}
+apps:
+  one: {source: {repo: /r}, inventory: i}
+  two: {source: {repo: /r}, inventory: i, scheduler: {strategy: spread}}
+  three: {source: {repo: /r}, inventory: i, scheduler: {reserve: {cpus: 2}}}
+"""
+    settings = _load(tmp_path, text)
+    reserve = Size(500, 1024**3)
+    assert settings.app("one").placing == Scheduler("binpack", reserve)
+    assert settings.app("two").placing == Scheduler("spread", reserve)
+    assert settings.app("three").placing == Scheduler("binpack", Size(2000, 128 * 1024**2))
+    assert _load(tmp_path, MINIMAL).app("shop").placing == Scheduler("spread", Size(100, 128 * 1024**2))
+
+
+def test_what_is_wrong_with_a_scheduler(tmp_path: Path) -> None:
+    text = """\
+scheduler:
+  strategy: random
+  reserve: {cpus: -1, memory: 12 apples}
+apps: {}
+"""
+    assert _problems(tmp_path, text) == [
+        "2:13: `strategy` is one of 'spread' or 'binpack'",
+        "3:19: expected a number of cores (such as 0.1 or 2)",
+        "3:31: expected a size (such as 128M or 1G)",
+    ]

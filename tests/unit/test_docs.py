@@ -106,7 +106,14 @@ def keys(model: type[BaseModel]) -> set[str]:
     return {field.alias or name for name, field in model.model_fields.items()} - {"name"}
 
 
-MODELS = [config.Settings, config.AppSettings, config.SourceSettings, config.RegistrySettings]
+MODELS = [
+    config.Settings,
+    config.AppSettings,
+    config.SourceSettings,
+    config.RegistrySettings,
+    config.SchedulerSettings,
+    config.ReserveSettings,
+]
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -222,6 +222,26 @@ BROKEN = "the inventory cannot be read: "
             {"hosts": "[container_hosts]\na ansible_host=10.0.0.1\nb ansible_host=10.0.0.1\n"},
             ": hosts a and b have the same address 10.0.0.1",
         ),
+        (
+            {
+                "hosts": "[container_hosts]\n"
+                "a ansible_host=10.0.0.1 gitops_address=10.1.0.1\n"
+                "b ansible_host=10.0.0.1 ansible_port=22 gitops_address=10.1.0.2\n"
+            },
+            ": hosts a and b are the same machine 10.0.0.1, port 22 (one machine has one name",
+        ),
+        (
+            {"hosts.yml": "container_hosts: {hosts: {a: {gitops_labels: [zone]}}}\n"},
+            "/hosts.yml:1:46: host a: gitops_labels must be a mapping (such as `{zone: a}`)",
+        ),
+        (
+            {"hosts.yml": "container_hosts: {hosts: {a: {gitops_labels: {zone: 1}}}}\n"},
+            "/hosts.yml:1:46: host a: gitops_labels.zone must be a string (put it in quotes)",
+        ),
+        (
+            {"hosts.yml": "container_hosts: {hosts: {a: {gitops_labels: {'a b': c}}}}\n"},
+            "/hosts.yml:1:46: host a: `a b` is no label",
+        ),
     ],
 )
 def test_what_is_wrong_has_its_place(
@@ -258,3 +278,26 @@ def test_passwords_are_never_told(tmp_path: Path) -> None:
 def test_an_inventory_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(PermanentError, match="no inventory"):
         inventory.load(tmp_path / "none", trusted=True)
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_labels_of_hosts_and_of_their_groups(tmp_path: Path, trusted: bool) -> None:
+    files = {
+        "hosts.yml": "container_hosts: {hosts: {h1: {gitops_labels: {zone: a, disk: '{{ disk }}'}}, h2: }}\n",
+        "group_vars/all.yml": "disk: ssd\ngitops_labels: {zone: b}\n",
+    }
+    fleet = inventory.load(_write(tmp_path, files), trusted=trusted)
+    assert {host.name: dict(host.labels) for host in fleet.hosts} == {
+        "h1": {"zone": "a", "disk": "ssd"},
+        "h2": {"zone": "b"},
+    }
+    assert all(key != "gitops_labels" for host in fleet.hosts for key, _ in host.variables)
+
+
+def test_machines_that_differ_in_port_or_jump_host_are_two(tmp_path: Path) -> None:
+    text = """[container_hosts]
+a ansible_host=10.0.0.1 gitops_address=10.1.0.1
+b ansible_host=10.0.0.1 gitops_address=10.1.0.2 ansible_port=2222
+c ansible_host=10.0.0.1 gitops_address=10.1.0.3 ansible_ssh_common_args='-J other'
+"""
+    assert len(inventory.load(_write(tmp_path, {"hosts": text}), trusted=True).hosts) == len("abc")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gitops.model.observed import Found, Release
+from gitops.model.size import Size
 from gitops.observe.containers import parse, read
 from gitops.observe.files import Files
 from gitops.observe.files import parse as parse_files
@@ -167,3 +168,23 @@ def _tar(files: dict[str, bytes]) -> bytes:
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     return written.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("labels", "size"),
+    [
+        ({}, Size()),
+        ({"gitops.cpus": "250", "gitops.memory": "1024"}, Size(250, 1024)),
+        ({"gitops.cpus": "many", "gitops.memory": "-1"}, Size()),
+    ],
+)
+def test_what_is_reserved_for_a_container_is_on_its_labels(labels: dict[str, str], size: Size) -> None:
+    found = parse(entry(Labels={**LABELS, **labels}), "h1")
+    assert found is not None
+    assert found.reserved == size
+
+
+def test_when_a_container_was_made() -> None:
+    found = parse(entry(Created=1_700_000_000), "h1")
+    assert found is not None
+    assert found.created_s == 1_700_000_000

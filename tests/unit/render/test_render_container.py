@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+from gitops.model.size import Size
 from gitops.model.stack import (
     ContainerSpec,
     Healthcheck,
@@ -135,3 +136,10 @@ def test_the_service_file_names_the_volumes_with_their_options() -> None:
         Stack("shop", "a" * 40, (service,)), volumes=(("data", (("type", "nfs"),)), ("other", ()))
     )
     assert json.loads(service_file(stack, service))["volumes"] == {"shop_data": {"type": "nfs"}}
+
+
+def test_what_is_reserved_is_told_by_labels_and_is_part_of_the_spec() -> None:
+    spec = ContainerSpec("web:1", reserved=Size(250, 1024))
+    assert body_of(spec)["Labels"].items() >= {"gitops.cpus": "250", "gitops.memory": "1024"}.items()
+    assert not {"gitops.cpus", "gitops.memory"} & body_of(ContainerSpec("web:1"))["Labels"].keys()
+    assert spec.digest != ContainerSpec("web:1").digest
