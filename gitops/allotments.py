@@ -1,54 +1,86 @@
-"""Host ports and addresses between plan and use: allotted to a deployment under way, not yet seen on a host.
+"""What a deployment under way has been given, between plan and use, and is not yet seen on the host.
 
 Applications of one controller are deployed side by side under the same host
-locks. Each plans from what the hosts report, so what another has been
-allotted a moment ago would look free.
+locks. Each plans from what the hosts report, so a port, an address or the memory that
+another has been given a moment ago would look free.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from gitops.model.observed import Observed
-from gitops.model.plan import Plan
+from gitops.model.observed import Container, Observed, ObservedHost
+from gitops.model.plan import Plan, Start
+from gitops.model.size import NOTHING
 
 
 @dataclass
 class Allotments:
-    """Who has been allotted what. Applications plan one at a time, and run side by side."""
+    """Who is to start what where. Applications plan one at a time, and run side by side."""
 
-    _ports: dict[str, dict[str, set[int]]] = field(default_factory=dict)  # application -> host -> ports
+    _starts: dict[str, dict[str, list[Container]]] = field(default_factory=dict)
+    """Application -> host -> containers as they will be."""
     _addresses: dict[str, frozenset[str]] = field(default_factory=dict)  # application -> of its services
     _planning: threading.Lock = field(default_factory=threading.Lock)
 
     def plan(self, app: str, look: Callable[[], Observed], make: Callable[[Observed], Plan]) -> Plan:
-        """Plans from what `look` reports, with what the others' deployments were allotted in use."""
+        """Plans from what `look` reports, as if what the others' deployments are to start were there."""
         with self._planning:
             plan = make(self._with_others(app, look()))
-            ports: dict[str, set[int]] = {}
+            starts: dict[str, list[Container]] = {}
             for start in plan.starts:
-                ports.setdefault(start.host, set()).update(port for _, port in start.ports)
-            self._ports[app] = ports
+                starts.setdefault(start.host, []).append(_container(plan, start))
+            self._starts[app] = starts
             self._addresses[app] = frozenset(s.address for s in plan.stack.services if s.address)
             return plan
 
     def forget(self, app: str) -> None:
         """The application's deployment has ended: what it uses is seen on the hosts."""
         with self._planning:
-            self._ports.pop(app, None)
+            self._starts.pop(app, None)
             self._addresses.pop(app, None)
 
     def _with_others(self, app: str, observed: Observed) -> Observed:
-        taken: dict[str, set[int]] = {}
-        for other, ports in self._ports.items():
+        coming: dict[str, list[Container]] = {}
+        for other, starts in self._starts.items():
             if other != app:
-                for host, numbers in ports.items():
-                    taken.setdefault(host, set()).update(numbers)
-        hosts = [
-            replace(host, ports_used=tuple(sorted({*host.ports_used, *taken.get(host.name, ())})))
-            for host in observed.hosts
-        ]
+                for host, containers in starts.items():
+                    coming.setdefault(host, []).extend(containers)
+        hosts = (_with(host, coming.get(host.name, ())) for host in observed.hosts)
         others = (addresses for other, addresses in self._addresses.items() if other != app)
         return Observed(tuple(hosts), allotted=frozenset().union(*others))
+
+
+def _container(plan: Plan, start: Start) -> Container:
+    """A container that a plan starts, before there is any."""
+    service = plan.stack.service(start.service)
+    return Container(
+        id=start.container,
+        name=start.container,
+        host=start.host,
+        app=plan.app,
+        service=start.service,
+        slot=start.slot,
+        spec=service.container.digest if service else "",
+        commit=plan.commit,
+        image=service.container.image if service else "",
+        state="created",
+        ports=start.ports,
+        reserved=service.container.reserved if service else NOTHING,
+    )
+
+
+def _with(host: ObservedHost, coming: Iterable[Container]) -> ObservedHost:
+    """A host with what is to come, as far as it is not there yet."""
+    there = {container.name for container in host.containers}
+    new = [container for container in coming if container.name not in there]
+    if not new or not host.reachable:
+        return host
+    ports = {port for container in new for _, port in container.ports}
+    return replace(
+        host,
+        containers=(*host.containers, *new),
+        ports_used=tuple(sorted({*host.ports_used, *ports})),
+    )

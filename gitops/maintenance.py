@@ -163,7 +163,10 @@ class Maintenance:
         observed = observe(self.session.connections.open(desired.fleet), desired.fleet)
         desired = app.counted(app.known(desired, observed), observed)
         out = {**app.out, **({without: f"host {without} drained"} if without else {})}
-        return plan_for(desired, desired, observed, tolerate=app.settings.tolerate_unreachable, out=out)
+        ways = app.settings
+        return plan_for(
+            desired, desired, observed, tolerate=ways.tolerate_unreachable, out=out, scheduler=ways.placing
+        )
 
     def _settled(self, host: str, apps: Sequence[str]) -> View:
         """Lets each application follow, and says what is left on the host."""

@@ -103,7 +103,13 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         desired = app.counted(app.resolved(desired, channels, observed), observed)
         previous = desired if commit == good else previous
         plan = plan_for(
-            desired, previous, observed, jobs=jobs, tolerate=app.settings.tolerate_unreachable, out=app.out
+            desired,
+            previous,
+            observed,
+            jobs=jobs,
+            tolerate=app.settings.tolerate_unreachable,
+            out=app.out,
+            scheduler=app.settings.placing,
         )
     except ImageError as problem:
         return _no_image(app, desired, previous, channels, observed.away, request, report, problem)

@@ -20,6 +20,7 @@ from gitops.journal import Journal
 from gitops.model.deployment import Deployment
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Observed, ObservedHost
+from gitops.model.placement import SPREAD, Scheduler
 from gitops.model.plan import Plan, Role, Spared
 from gitops.model.tolerance import ANY, NONE, Tolerance
 from gitops.observe.hosts import observe
@@ -93,6 +94,7 @@ def plan_for(
     tolerate: Tolerance = NONE,
     spared: tuple[Spared, ...] = (),
     out: Mapping[str, str] = NOWHERE,
+    scheduler: Scheduler = SPREAD,
 ) -> Plan:
     """The plan from what was observed to what is desired, with the addresses of its services.
 
@@ -118,6 +120,7 @@ def plan_for(
         tolerate=tolerate.of(desired.fleet),
         spared=spared,
         out=out,
+        scheduler=scheduler,
     )
     if not rollback and not plan.empty:
         _check_claims(plan, observed)
@@ -237,7 +240,14 @@ def _go_forward(
                 app.name,
                 partial(observe, channels, together(desired, previous), away),
                 partial(
-                    plan_for, desired, previous, jobs=jobs, tolerate=tolerate, spared=spared, out=app.out
+                    plan_for,
+                    desired,
+                    previous,
+                    jobs=jobs,
+                    tolerate=tolerate,
+                    spared=spared,
+                    out=app.out,
+                    scheduler=app.settings.placing,
                 ),
             )
         first = first or plan
@@ -370,7 +380,16 @@ def _go_back(
             plan = app.connections.allotments.plan(
                 app.name,
                 partial(observe, channels, fleet, lost),
-                partial(plan_for, back, failed, rollback=True, tolerate=ANY, spared=spared, out=app.out),
+                partial(
+                    plan_for,
+                    back,
+                    failed,
+                    rollback=True,
+                    tolerate=ANY,
+                    spared=spared,
+                    out=app.out,
+                    scheduler=app.settings.placing,
+                ),
             )
         first = first or plan
         try:

@@ -39,7 +39,10 @@ def scale(app: Application, scalings: Iterable[Scaling], interrupted: Interrupte
     observed = observe(channels, desired.fleet)
     present = app.counted(app.resolved(desired, channels, observed), observed)
     tolerate = app.settings.tolerate_unreachable
-    as_it_is = plan_for(present, present, observed, jobs=False, tolerate=tolerate, out=app.out)
+    placing = app.settings.placing
+    as_it_is = plan_for(
+        present, present, observed, jobs=False, tolerate=tolerate, out=app.out, scheduler=placing
+    )
     if not as_it_is.empty and (why := held_back(app, as_it_is)):
         return Result("held", good, why)
     counts = counts_of(present.stack)

@@ -124,7 +124,10 @@ class Session:
         desired = app.counted(app.resolved(desired, channels, observed, record=False), observed)
         previous = app.counted(previous, observed) if previous else None
         tolerate = app.settings.tolerate_unreachable
-        return plan_for(desired, previous, observed, tolerate=tolerate, out=app.out), observed
+        plan = plan_for(
+            desired, previous, observed, tolerate=tolerate, out=app.out, scheduler=app.settings.placing
+        )
+        return plan, observed
 
     def _good(self, app: Application) -> Desired | None:
         good = self.store.good(app.name)
@@ -190,8 +193,15 @@ class Session:
                 observed = observe(self.connections.open(desired.fleet), desired.fleet)
                 desired = app.counted(app.known(desired, observed), observed)
                 previous, tolerate = desired if good else None, app.settings.tolerate_unreachable
-                plan = plan_for(desired, previous, observed, tolerate=tolerate, out=app.out)
-                message = message or plan.degraded
+                plan = plan_for(
+                    desired,
+                    previous,
+                    observed,
+                    tolerate=tolerate,
+                    out=app.out,
+                    scheduler=app.settings.placing,
+                )
+                message = message or plan.notes
         except GitopsError as problem:
             message = str(problem)
         return views.status_view(

@@ -80,6 +80,7 @@ def difference(plan: Plan, observed: Observed) -> Problem | None:
         tolerate=len(plan.absent),
         spared=plan.spared,
         out=dict(plan.out),
+        scheduler=plan.scheduler,
     )
     todo = again.starts or again.retires
     if todo:

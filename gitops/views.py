@@ -12,6 +12,7 @@ from gitops.model.observed import Container, Observed, ObservedHost
 from gitops.model.plan import Plan
 from gitops.model.stack import Service
 from gitops.plan import steps
+from gitops.plan.constraints import unmet
 from gitops.reconcile import Result
 
 View = dict[str, Any]
@@ -47,7 +48,7 @@ def status_view(
     progressing = last is not None and last.outcome == "running"
     containers = observed.containers(app)
     names = _service_names(plan, containers)
-    services = [_service_view(plan, name, containers, progressing=progressing) for name in names]
+    services = [_service_view(plan, name, observed, containers, progressing=progressing) for name in names]
     for view in services:
         service = plan.stack.service(view["name"]) if plan else None
         view["autoscale"] = _autoscale_view(service, (readings or {}).get(view["name"]))
@@ -105,8 +106,22 @@ def _service_names(plan: Plan | None, containers: Sequence[Container]) -> list[s
     return [*wanted, *sorted({c.service for c in containers} - set(wanted))]
 
 
+def _everywhere(plan: Plan, service: Service, observed: Observed) -> int:
+    """On how many hosts a global service runs: all that are not to be empty, and meet its constraints."""
+    out = dict(plan.out)
+    return sum(
+        host.name not in out and not unmet(service, host, observed.host(host.name))
+        for host in plan.whole_fleet.container_hosts
+    )
+
+
 def _service_view(
-    plan: Plan | None, name: str, containers: Sequence[Container], *, progressing: bool
+    plan: Plan | None,
+    name: str,
+    observed: Observed,
+    containers: Sequence[Container],
+    *,
+    progressing: bool,
 ) -> View:
     """One service. An engine says `starting` until its first own check, long after ours has passed.
 
@@ -117,7 +132,7 @@ def _service_view(
     own = [c for c in containers if c.service == name]
     desired = 0
     if plan and service:
-        desired = len(plan.whole_fleet.container_hosts) if service.mode == "global" else service.replicas
+        desired = _everywhere(plan, service, observed) if service.mode == "global" else service.replicas
         desired = 0 if service.job else desired
     image, _, digest = (service.container.image if service else (own[0].image if own else "")).partition("@")
     return {
@@ -247,6 +262,10 @@ def plan_view(plan: Plan, observed: Observed, final_fragment: str) -> View:
             {"service": keep.service, "slot": keep.slot, "host": keep.host, "reason": keep.reason}
             for keep in plan.bound
         ],
+        "waiting": [
+            {"service": each.service, "slot": each.slot, "reason": each.reason} for each in plan.waiting
+        ],
+        "notes": plan.notes,
         "steps": [
             {
                 "batch": step.batch,

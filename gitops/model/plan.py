@@ -214,7 +214,7 @@ class Plan:
     absent: tuple[Absent, ...] = ()  # hosts of the fleet that take no part, by name
     spared: tuple[Spared, ...] = ()  # slots that stay on what they had
     out: tuple[tuple[str, str], ...] = ()  # hosts that are to be empty, with why, by name
-    waiting: tuple[Spared, ...] = ()  # slots that had to leave such a host and find no room elsewhere
+    waiting: tuple[Spared, ...] = ()  # slots of such a host that is lost, for which there is no room
     scheduler: Scheduler = SPREAD  # how the hosts are filled
 
     @property

@@ -127,10 +127,9 @@ def history_text(view: View) -> str:
 def plan_text(view: View) -> str:
     """`gitops plan`: the steps in order, what is kept, and how haproxy.cfg changes."""
     way = f"{view['from_commit'][:SHORT] or 'nothing'} -> {view['commit'][:SHORT]}"
-    absent = "\n".join(f"degraded, without {each['host']}: {each['reason']}" for each in view["absent"])
-    bound = "\n".join(f"{each['service']}.{each['slot']} {each['reason']}" for each in view["bound"])
+    notes = view["notes"]
     if not view["changes"]:
-        return "\n".join(part for part in (f"{view['app']}: {way}: nothing to do", absent, bound) if part)
+        return "\n".join(part for part in (f"{view['app']}: {way}: nothing to do", notes) if part)
     steps = columns(
         ("BATCH", "ACTION", "REPLICA", "HOST", "REASON"),
         (
@@ -146,9 +145,7 @@ def plan_text(view: View) -> str:
     )
     count = f"{view['changes']} change{'s' if view['changes'] > 1 else ''}"
     return "\n\n".join(
-        block
-        for block in (f"{view['app']}: {way}: {count}", absent, bound, steps, view["haproxy_diff"])
-        if block
+        block for block in (f"{view['app']}: {way}: {count}", notes, steps, view["haproxy_diff"]) if block
     )
 
 

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 
 from gitops.errors import PermanentError
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Container, Observed
+from gitops.model.placement import SPREAD, Scheduler
 from gitops.model.plan import Absent, Keep, Phase, Place, Plan, Pull, RetirePhase, Spared, Start
 from gitops.model.stack import Service, Stack
 from gitops.plan import edge
 from gitops.plan.absent import Held, absent_hosts, held
-from gitops.plan.diff import NOWHERE, ServiceDiff, compare
+from gitops.plan.constraints import unmet
+from gitops.plan.diff import NOWHERE, ServiceDiff, Surplus, compare
 from gitops.plan.discovery import found
 from gitops.plan.explain import bound_reason
 from gitops.plan.guard import ConfirmationRequiredError, removal_guard
 from gitops.plan.jobs import compare_job
 from gitops.plan.places import FragmentOf, consumers, places
 from gitops.plan.rollout import Move, order, with_edge
-from gitops.plan.schedule import claimed, schedule
+from gitops.plan.rooms import claimed
+from gitops.plan.schedule import Unfit, schedule
 from gitops.plan.steps import steps
 
 __all__ = ["ConfirmationRequiredError", "make_plan", "removal_guard", "steps"]
@@ -37,6 +41,7 @@ def make_plan(
     tolerate: int = 0,
     spared: tuple[Spared, ...] = (),
     out: Mapping[str, str] = NOWHERE,
+    scheduler: Scheduler = SPREAD,
 ) -> Plan:
     """The way from what runs to what one commit says.
 
@@ -55,6 +60,7 @@ def make_plan(
         spared: slots that stay as they are, because what was to take their place has failed.
         out: hosts that are to be empty, with why, such as `host h2 drained` or `host h2 lost`: what runs
             there is moved, but for what has its data there. They may be absent whatever is tolerated.
+        scheduler: how the hosts are filled.
 
     Raises:
         TransientError: more hosts are absent, or one without which nothing can be done.
@@ -68,10 +74,24 @@ def make_plan(
     seen = edge.look(stack.app, fleet, observed)
     away = held(stack, previous, absent, observed, seen, rollback=rollback, out=out)
     run = jobs and not rollback
-    diffs = _diffs(stack, previous, everyone, containers, seen, absent, away, spared, out, jobs=run)
+    unfit = _unfit(stack, fleet, observed)
+    diffs = _diffs(stack, previous, everyone, containers, seen, absent, away, spared, out, unfit, jobs=run)
     gone = tuple(c for c in containers if stack.service(c.service) is None)
-    starts = schedule(stack, diffs, gone, fleet, observed, complete=not absent, out=out)
-    move = Move(stack, previous, diffs, gone, starts, rollback, seen.anywhere, seen.weights)
+    placed = schedule(
+        stack,
+        diffs,
+        gone,
+        fleet,
+        observed,
+        complete=not absent,
+        rollback=rollback,
+        out=out,
+        unfit=unfit,
+        scheduler=scheduler,
+    )
+    starts = placed.starts
+    diffs = tuple(_waiting(diff, placed.waiting) for diff in diffs)
+    move = Move(stack, previous, diffs, gone, starts, rollback, seen.anywhere, seen.weights, placed.tight)
     lines = _lines_now(stack, previous, fleet, diffs, gone, seen)
     phases, before, final = with_edge(
         order(move), lines | away.stays | away.leaves, fleet, seen.weights, leaves=away.leaves
@@ -86,7 +106,13 @@ def make_plan(
         pulls=_pulls(stack, starts.values()),
         keeps=(
             *(
-                _keep(stack.app, diff.service, c, out)
+                _keep(
+                    stack.app,
+                    diff.service,
+                    c,
+                    {**unfit.get(diff.service.name, NOWHERE), **out},
+                    placed.waiting.get((diff.service.name, c.slot), ""),
+                )
                 for diff in diffs
                 for c in sorted(diff.keeps, key=lambda c: c.slot)
             ),
@@ -102,11 +128,46 @@ def make_plan(
         absent=absent,
         spared=spared,
         out=tuple(sorted(out.items())),
+        waiting=_nowhere(diffs, placed.waiting),
+        scheduler=scheduler,
     )
 
 
-def _keep(app: str, service: Service, container: Container, out: Mapping[str, str]) -> Keep:
+def _unfit(stack: Stack, fleet: Fleet, observed: Observed) -> Unfit:
+    """Of each service with constraints the hosts that they exclude, with why."""
+    hosts = [(host, observed.host(host.name)) for host in fleet.container_hosts]
+    return {
+        service.name: {host.name: why for host, state in hosts if (why := unmet(service, host, state))}
+        for service in stack.services
+        if service.placement.constraints
+    }
+
+
+def _nowhere(diffs: Iterable[ServiceDiff], waiting: Mapping[tuple[str, int], str]) -> tuple[Spared, ...]:
+    """What waits for room and has no container anywhere."""
+    there = {(diff.service.name, container.slot) for diff in diffs for container in diff.keeps}
+    return tuple(Spared(*slot, why) for slot, why in sorted(waiting.items()) if slot not in there)
+
+
+def _waiting(diff: ServiceDiff, waiting: Mapping[tuple[str, int], str]) -> ServiceDiff:
+    """What is to be done, without what finds no room: that stays where it is, as far as it is anywhere."""
+    here = [need for need in diff.needs if (diff.service.name, need.slot) in waiting]
+    if not here:
+        return diff
+    stays = [need.outgoing[0] for need in here if need.outgoing]
+    twins = [Surplus(c, f"duplicate of slot {n.slot}", n.outgoing[0]) for n in here for c in n.outgoing[1:]]
+    return replace(
+        diff,
+        keeps=tuple(sorted((*diff.keeps, *stays), key=lambda c: c.slot)),
+        needs=tuple(need for need in diff.needs if need not in here),
+        surplus=(*diff.surplus, *twins),
+    )
+
+
+def _keep(app: str, service: Service, container: Container, out: Mapping[str, str], waiting: str) -> Keep:
     kept = (service.name, container.slot, container.host, container.name)
+    if waiting:
+        return Keep(*kept, f"stays: no room elsewhere: {waiting}", bound=True)
     if container.host in out and service.volumes and service.job is None:
         return Keep(*kept, bound_reason(app, service, container.host, out[container.host]), bound=True)
     return Keep(*kept)
@@ -135,6 +196,7 @@ def _diffs(
     away: Held,
     spared: Iterable[Spared],
     out: Mapping[str, str],
+    unfit: Unfit,
     *,
     jobs: bool,
 ) -> tuple[ServiceDiff, ...]:
@@ -158,6 +220,7 @@ def _diffs(
             held=away.slots(service.name),
             spared=[each.slot for each in spared if each.service == service.name],
             out=out,
+            unfit=unfit.get(service.name, NOWHERE),
             moved=away.moved_of(service.name),
         )
 

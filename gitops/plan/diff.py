@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -23,6 +24,7 @@ class Need:
     host: str = ""  # fixed for mode global, else the scheduler's choice
     outgoing: tuple[Container, ...] = ()  # what the new one takes over from, best first
     adopted: Container | None = None  # already there, but an earlier rollout broke off before it served
+    displaced: bool = False  # nothing but its host is against what it has: without room elsewhere it waits
 
     @property
     def replaces_well(self) -> bool:
@@ -109,6 +111,7 @@ def compare(
     held: Collection[int] = (),
     spared: Collection[int] = (),
     out: Mapping[str, str] = NOWHERE,
+    unfit: Mapping[str, str] = NOWHERE,
     moved: Mapping[int, str] = NOTHING,
 ) -> ServiceDiff:
     """Compares the containers of one service with what is desired.
@@ -124,10 +127,13 @@ def compare(
         held: slots that they have, as far as is known.
         spared: slots that stay on what they had, because the new container failed and that is tolerated.
         out: those of the hosts that are to be empty, with why. What has its data there stays all the same.
+        unfit: those of the hosts that the service's constraints exclude, with why.
         moved: slots that such a host had which cannot be used, with why.
     """
-    out = NOWHERE if service.volumes else out
+    lost = out
+    out = NOWHERE if service.volumes else {**unfit, **out}
     judge = _Judge(service, before, frozenset(hosts), claims, settled, out)
+    same = before is not None and before.container.digest == service.container.digest
     if service.mode == "global":
         wanted, found, extra = _global_slots(judge, containers, sorted(hosts))
         for slot, host in wanted.items():
@@ -139,6 +145,7 @@ def compare(
         found, extra = _replicated_slots(service, before, containers)
     keeps: list[Container] = []
     needs: list[Need] = []
+    crowded = _crowded(judge, found)
     for slot in sorted(wanted):
         ranked = judge.best_first(found.get(slot, ()))
         if slot in spared:
@@ -149,11 +156,12 @@ def compare(
             continue
         if not ranked:
             reason = moved.get(slot) or missing_reason(slot, before, service, first=not containers)
-            needs.append(Need(slot, reason, wanted[slot]))
+            needs.append(Need(slot, reason, wanted[slot], displaced=same and slot in moved))
             continue
         best, others = ranked[0], ranked[1:]
-        if reason := judge.objection(best):
-            needs.append(Need(slot, reason, wanted[slot], tuple(ranked)))
+        if reason := judge.objection(best) or crowded.get(slot, ""):
+            displaced = best.host in lost and best.well and best.spec == service.container.digest
+            needs.append(Need(slot, reason, wanted[slot], tuple(ranked), displaced=displaced))
         elif not settled(best) and any(other.well for other in others):
             reason = judge.objection(others[0]) or f"duplicate of slot {slot}"
             needs.append(Need(slot, f"{reason}, taken up again", wanted[slot], tuple(others), best))
@@ -161,6 +169,22 @@ def compare(
             keeps.append(best)
             extra += [Surplus(c, judge.objection(c) or f"duplicate of slot {slot}", best) for c in others]
     return ServiceDiff(service, tuple(keeps), tuple(needs), tuple(extra))
+
+
+def _crowded(judge: _Judge, found: Mapping[int, Sequence[Container]]) -> dict[int, str]:
+    """The slots that have to leave a host because it has too many of the service, with why."""
+    most = judge.service.placement.most_per_host
+    if not most or judge.service.volumes:
+        return {}
+    there: Counter[str] = Counter()
+    over: dict[int, str] = {}
+    for slot in sorted(found):
+        best = judge.best_first(found[slot])[0]
+        if not judge.objection(best):
+            there[best.host] += 1
+            if there[best.host] > most:
+                over[slot] = f"max_replicas_per_node is {most}"
+    return over
 
 
 def _replicated_slots(

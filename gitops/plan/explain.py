@@ -28,6 +28,7 @@ _COMPOSE = {
     "cpu_limit": "cpu limit",
     "memory_limit": "memory limit",
     "pids_limit": "pids limit",
+    "reserved": "reservation",
     "target_ports": "ports",
     "host_ports": "host ports",
 }

@@ -11,21 +11,13 @@ from gitops.model.observed import Container
 from gitops.model.plan import Backend, Phase, Retire, RetirePhase, Share, ShiftPhase, Start, StartPhase
 from gitops.model.stack import Service, Stack, UpdateConfig, When
 from gitops.plan import canary, edge, jobs
-from gitops.plan.diff import Need, ServiceDiff
+from gitops.plan.batches import LAG, batches
+from gitops.plan.diff import ServiceDiff
 from gitops.plan.edge import Line
-from gitops.plan.schedule import claimed
+from gitops.plan.rooms import claimed
 from gitops.plan.share import weights as weights_of
 
-LAG = 2
-"""How many batches later the replaced containers of a batch go (start-first).
-
-They stay in the load balancer until their successors have stood the monitor
-window, which runs beside the next batches' starts: a version that dies within
-its window meets a fleet that still serves, and windows are not waited for one
-after the other. The start after those waits for the window: at most one batch more than
-this many has not proved itself.
-"""
-
+NO_ROOM = "stop-first: no room beside the old one"
 _GRACE_S = 10.0  # Compose's default, for a container whose service is not known any more
 
 
@@ -41,6 +33,7 @@ class Move:
     rollback: bool = False
     serving: Collection[str] = ()  # names of containers that the edge has in service
     weights: Mapping[str, int] = field(default_factory=dict)  # of those that share requests unalike
+    tight: Collection[tuple[str, int]] = ()  # slots whose old containers go first: no room beside them
 
     def grace_s(self, service: str) -> float:
         """The stop grace of a service's running containers, in seconds."""
@@ -135,15 +128,16 @@ def _service(move: Move, diff: ServiceDiff, early: frozenset[str], batch: int) -
     phases: list[Phase] = []
     waiting: list[RetirePhase] = []  # of earlier batches, until their lag has passed
     earlier: list[Start] = []  # stop-first: what must have stood before more is taken away
-    for chunk in _chunks(diff.needs, policy.parallelism):
+    for chunk in batches(diff.needs, policy.parallelism):
         before: list[Retire] = []
         after: list[Retire] = []
         starts: list[Start] = []
         for need in chunk:
             start = move.starts[diff.service.name, need.slot]
-            held = {c.host for c in need.outgoing} if forced else set()  # on another host the port is free
-            if start.host in held and need.replaces_well:
-                start = replace(start, reason=f"{start.reason}; {forced}")
+            why_first = forced or (NO_ROOM if (start.service, start.slot) in move.tight else "")
+            here = {c.host for c in need.outgoing} if why_first else set()  # another host has port and room
+            if start.host in here and need.replaces_well:
+                start = replace(start, reason=f"{start.reason}; {why_first}")
             elif need.replaces_well and not move.rollback and (why := canary.obstacle(diff)):
                 start = replace(start, reason=f"{start.reason}; {why}")
             starts.append(start)
@@ -152,7 +146,7 @@ def _service(move: Move, diff: ServiceDiff, early: frozenset[str], batch: int) -
                     continue
                 if not container.running:
                     before.append(move.retire(container, start.reason))
-                elif policy.order == "stop-first" or (forced and container.host == start.host):
+                elif policy.order == "stop-first" or (why_first and container.host == start.host):
                     stood = earlier.pop(0) if earlier else None
                     names = (stood.container, stood.host) if stood else ()
                     before.append(move.retire(container, start.reason, *names))
@@ -172,13 +166,6 @@ def _service(move: Move, diff: ServiceDiff, early: frozenset[str], batch: int) -
     ]
     phases.append(RetirePhase(batch - 1 if diff.needs else batch, tuple(extra), None))
     return phases
-
-
-def _chunks(needs: Sequence[Need], parallelism: int) -> list[Sequence[Need]]:
-    """Slots by batch. Where nothing that works is taken away all start at once, as Swarm creates tasks."""
-    size = parallelism if any(need.replaces_well for need in needs) else 0
-    size = size or max(1, len(needs))
-    return [needs[i : i + size] for i in range(0, len(needs), size)]
 
 
 def _merged(phases: Sequence[Phase]) -> list[Phase]:

@@ -1,70 +1,43 @@
-"""Where new containers go: host, host ports and name."""
+"""Where new containers go: host, host ports and name. Filters, then ranks; what is kept never moves."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gitops.errors import PermanentError, Where
+from gitops.errors import PermanentError
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Container, Observed
+from gitops.model.placement import SPREAD, Scheduler
 from gitops.model.plan import Start
 from gitops.model.stack import Service, Stack
+from gitops.plan.batches import LAG, batches
+from gitops.plan.choice import Choice, rank_of, takes
 from gitops.plan.diff import NOWHERE, Need, ServiceDiff
-
-PORTS = range(20000, 30000)
-"""Host ports that are allotted; outside of Linux' usual range for outgoing connections."""
+from gitops.plan.refusal import reasons, refusal
+from gitops.plan.rooms import Room, claimed, rooms_of
+from gitops.plan.search import Search, Wanted
 
 _DIGEST_SHOWN = 8  # of a spec's digest, in a container's name
 
-
-@dataclass
-class _Room:
-    """One container host while the plan fills it."""
-
-    name: str
-    of_app: int
-    of_all: int
-    used: set[int]  # host ports that cannot be allotted: in use now, allotted, or claimed by a service
-    held: set[int]  # host ports that stay in use until the plan's end
-    out: str = ""  # why the host is to be empty, where it is
-    of_service: Counter[str] = field(default_factory=Counter)
-
-    def load(self, service: str) -> tuple[int, int, int, str]:
-        """What the spread compares: the fewest of the service, of the application, of all, then the name."""
-        return (self.of_service[service], self.of_app, self.of_all, self.name)
-
-    def take(self, service: Service) -> None:
-        """Counts one new container of a service."""
-        self.of_service[service.name] += 1
-        self.of_app += 1
-        self.of_all += 1
-        self.held |= claimed(service)
-
-    def allot(self, targets: Iterable[int]) -> tuple[tuple[int, int], ...]:
-        """One free host port for each container port, the lowest first.
-
-        Raises:
-            PermanentError: all ports of the range are in use.
-        """
-        pairs = []
-        for target in targets:
-            port = next((port for port in PORTS if port not in self.used), None)
-            if port is None:
-                raise PermanentError(
-                    f"no host port from {PORTS.start} to {PORTS.stop - 1} is free",
-                    hint="remove containers from this host or add a host",
-                    where=Where(host=self.name),
-                )
-            self.used.add(port)
-            pairs.append((target, port))
-        return tuple(sorted(pairs))
+Slot = tuple[str, int]
+Unfit = Mapping[str, Mapping[str, str]]
+"""Of each service the hosts that its constraints exclude, with why."""
 
 
-def claimed(service: Service) -> set[int]:
-    """The host ports that a service publishes on the host itself (`mode: host`)."""
-    return {host_port for host_port, _, _ in service.container.host_ports}
+@dataclass(frozen=True)
+class Schedule:
+    """Where everything goes.
+
+    Attributes:
+        starts: the start of each service and slot.
+        tight: slots whose old containers go before: there is no room beside them. Only on the way back.
+        waiting: slots that had to leave their host and find no room elsewhere, with why.
+    """
+
+    starts: Mapping[Slot, Start] = field(default_factory=dict)
+    tight: frozenset[Slot] = frozenset()
+    waiting: Mapping[Slot, str] = field(default_factory=dict)
 
 
 def schedule(
@@ -75,8 +48,11 @@ def schedule(
     observed: Observed,
     *,
     complete: bool = True,
+    rollback: bool = False,
     out: Mapping[str, str] = NOWHERE,
-) -> dict[tuple[str, int], Start]:
+    unfit: Unfit | None = None,
+    scheduler: Scheduler = SPREAD,
+) -> Schedule:
     """Places every container that is to be started.
 
     Args:
@@ -87,116 +63,260 @@ def schedule(
         observed: what the hosts reported.
         complete: whether all hosts have; else one that is absent may have a container of a slot
             that looks empty, and once it is back the two must differ in name.
+        rollback: whether this goes back: want of room is no reason to fail then.
         out: hosts that are to be empty, with why. Only what has its data there is started there.
-
-    Returns:
-        The start of each service and slot.
+        unfit: of each service the hosts that its constraints exclude, with why.
+        scheduler: how the hosts are filled.
 
     Raises:
         PermanentError: no host can take a container.
     """
-    rooms = _rooms(stack, diffs, gone, fleet, observed, out)
+    if not any(diff.needs for diff in diffs):
+        return Schedule()
+    times, freed = _times(diffs, gone, rollback=rollback)
+
+    def empty() -> _Filling:
+        rooms = rooms_of(stack, diffs, freed, fleet, observed, out, scheduler)
+        return _Filling(rooms, times, unfit or {}, scheduler, rollback)
+
+    filling = empty()
+    try:
+        filling.fill(diffs)
+    except PermanentError:
+        filling = empty()
+        if not filling.search(diffs):
+            raise
     names = {container.name for host in observed.hosts for container in host.containers}
     # HAProxy keeps the address of a server that it knows by name, one of a lost container, too.
     names |= {server.name for host in observed.hosts for server in host.servers}
-    starts: dict[tuple[str, int], Start] = {}
+    starts: dict[Slot, Start] = {}
     for diff in diffs:
-        for need, room in _placed(diff, rooms):
-            first = 1 if complete or need.outgoing else 2
-            starts[diff.service.name, need.slot] = _start(stack.app, diff.service, need, room, names, first)
-    return starts
+        for need in sorted(diff.needs, key=lambda need: filling.order[diff.service.name, need.slot]):
+            room = filling.placed.get((diff.service.name, need.slot))
+            if room is not None:
+                first = 1 if complete or need.outgoing else 2
+                start = _start(stack.app, diff.service, need, room, names, first)
+                starts[diff.service.name, need.slot] = start
+    return Schedule(starts, frozenset(filling.tight), filling.waiting)
 
 
-def _rooms(
-    stack: Stack,
-    diffs: Sequence[ServiceDiff],
-    gone: Sequence[Container],
-    fleet: Fleet,
-    observed: Observed,
-    out: Mapping[str, str],
-) -> dict[str, _Room]:
-    leaving = {c.id for c in gone} | {c.id for diff in diffs for c in diff.outgoing}
-    adopted = {
-        n.adopted.id for diff in diffs for n in diff.needs if n.adopted
-    }  # counted when they are placed
-    claims = {port for service in stack.services for port in claimed(service)}
-    rooms = {}
-    for host in sorted(fleet.container_hosts, key=lambda host: host.name):
-        state = observed.host(host.name)
-        containers = state.containers if state else ()
-        used = set(state.ports_used if state else ()) | {port for c in containers for _, port in c.ports}
-        # What has ended, such as a job, takes no room.
-        staying = [c for c in containers if c.id not in leaving and c.state not in {"exited", "dead"}]
-        freed = {port for c in containers if c.id in leaving for _, port in c.ports}
-        ours = [c for c in staying if c.app == stack.app and c.id not in adopted]
-        room = _Room(host.name, len(ours), len(staying), used | claims, used - freed)
-        room.out = out.get(host.name, "")
-        room.of_service.update(c.service for c in ours)
-        rooms[host.name] = room
-    return rooms
+def _times(
+    diffs: Sequence[ServiceDiff], gone: Sequence[Container], *, rollback: bool
+) -> tuple[dict[Slot, int], dict[str, int]]:
+    """In which batch each slot starts, and from which on each container that goes is gone.
+
+    One service after the other. What is replaced goes LAG batches later, or just before its
+    successor starts (stop-first, or it does not run); on trial all of it stays to the end.
+    """
+    starts: dict[Slot, int] = {}
+    freed: dict[str, int] = {}
+    batch = 0
+    for diff in diffs:
+        service = diff.service
+        policy = service.policy(rollback=rollback)
+        chunks = batches(diff.needs, policy.parallelism)
+        end = batch + len(chunks)
+        for chunk in chunks:
+            for need in chunk:
+                starts[service.name, need.slot] = batch
+                later = end if service.rollout.strategy != "rolling" else min(batch + LAG + 1, end)
+                for container in need.outgoing:
+                    first = policy.order == "stop-first" or not container.running
+                    freed[container.id] = batch if first else later
+            batch += 1
+        freed |= {surplus.container.id: end for surplus in diff.surplus}
+    freed |= {container.id: batch for container in gone}
+    return starts, freed
 
 
-def _placed(diff: ServiceDiff, rooms: Mapping[str, _Room]) -> Iterator[tuple[Need, _Room]]:
-    """Chooses a host for each slot: first for those that stay where they are, then for the others."""
-    service = diff.service
-    rest: list[Need] = []
-    for need in diff.needs:
-        home = _home(need, service, len(diff.keeps) + len(diff.needs), rooms)
-        if home is None:
-            rest.append(need)
-        else:
-            home.take(service)
-            yield need, home
-    for need in rest:
-        room = min(_open(service, rooms), key=lambda room: room.load(service.name), default=None)
-        if room is None:
-            raise _refusal(service, need, rooms)
-        room.take(service)
-        yield need, room
+@dataclass
+class _Filling:
+    """The hosts while they are filled, and what has been placed."""
 
+    rooms: dict[str, Room]
+    times: Mapping[Slot, int]
+    unfit: Unfit
+    scheduler: Scheduler
+    rollback: bool
+    placed: dict[Slot, Room] = field(default_factory=dict)
+    tight: set[Slot] = field(default_factory=set)
+    waiting: dict[Slot, str] = field(default_factory=dict)
+    order: dict[Slot, int] = field(default_factory=dict)
+    weights: tuple[float, float] = field(init=False)
 
-def _home(need: Need, service: Service, total: int, rooms: Mapping[str, _Room]) -> _Room | None:
-    """The host that a slot has or is bound to, unless staying there would unbalance the service."""
-    if need.adopted:
-        return rooms[need.adopted.host]
-    bound = need.host or next((c.host for c in need.outgoing if service.volumes and c.host in rooms), "")
-    if bound:  # with a named volume it stays where its data is, whatever is to become of the host
-        if rooms[bound].held & claimed(service):
-            raise _refusal(service, need, {bound: rooms[bound]})
-        return rooms[bound]
-    open_ = {room.name: room for room in _open(service, rooms)}
-    room = next((open_[c.host] for c in need.outgoing if c.host in open_), None)
-    if room is None:
-        return None
-    fair, spare = divmod(total, len(open_))
-    count = room.of_service[service.name]
-    if count < fair:
-        return room
-    fuller = sum(other.of_service[service.name] > fair for other in open_.values())
-    return room if count == fair and fuller < spare else None
-
-
-def _open(service: Service, rooms: Mapping[str, _Room]) -> list[_Room]:
-    """The hosts that take containers and where the service's own host ports are free."""
-    return [room for room in rooms.values() if not room.out and not room.held & claimed(service)]
-
-
-def _refusal(service: Service, need: Need, rooms: Mapping[str, _Room]) -> PermanentError:
-    if not rooms:
-        return PermanentError(
-            "the fleet has no container host", hint="name hosts in the inventory's group container_hosts"
+    def __post_init__(self) -> None:
+        whole = [room.whole for room in self.rooms.values() if not room.out]
+        self.weights = (
+            1 / (sum(size.cpus for size in whole) or 1),
+            1 / (sum(size.memory for size in whole) or 1),
         )
-    ports = ", ".join(str(port) for port in sorted(claimed(service)))
-    taken = [room.name for room in rooms.values() if not room.out]
-    why = [room.out for room in rooms.values() if room.out]
-    why += [f"host port {ports} is taken on {', '.join(taken)}"] if taken else []
-    return PermanentError(
-        f"no host can take replica {need.slot} of {service.name}: {'; '.join(why)}",
-        hint="fewer replicas, another host port, or more container hosts",
-    )
+
+    def share(self, service: Service) -> float:
+        """What one container needs of the fleet."""
+        size = service.container.reserved
+        return size.cpus * self.weights[0] + size.memory * self.weights[1]
+
+    def fill(self, diffs: Sequence[ServiceDiff]) -> None:
+        """Places everything in turn.
+
+        Raises:
+            PermanentError: a container has nowhere to go.
+        """
+        for diff in diffs:
+            self.stay(diff)
+        # The largest first, for the small ones fill what these leave.
+        for diff in sorted(diffs, key=lambda diff: self.share(diff.service), reverse=True):
+            self.go(diff)
+
+    def search(self, diffs: Sequence[ServiceDiff]) -> bool:
+        """Whether some other way of placing everything was found."""
+        wanted = []
+        for diff in diffs:
+            for need in diff.needs:
+                if need.adopted:
+                    room = self.rooms[need.adopted.host]
+                    room.count(diff.service)
+                    self._place(diff.service, need, room)
+                else:
+                    wanted.append(self._wanted(diff.service, need))
+        search = Search(self.rooms, self.unfit)
+        found = search.run(wanted)
+        for each in wanted if found else ():
+            self._place(each.service, each.need, search.placed[each.service.name, each.need.slot])
+        return found
+
+    def _wanted(self, service: Service, need: Need) -> Wanted:
+        """Where a slot may go: to the host that it is bound to, or to its own and then to all others."""
+        batch = self.times[service.name, need.slot]
+        if bound := self._bound(service, need):
+            return Wanted(service, need, batch, [bound], bound=True)
+        homes = [c.host for c in need.outgoing if c.host in self.rooms]
+        rank = rank_of(self.scheduler.strategy, service, self.weights)
+        unfit = self._unfit(service)
+        others = [room for room in self.rooms.values() if takes(service, room, unfit)]
+        hosts = dict.fromkeys([*homes, *(room.name for room in sorted(others, key=rank))])
+        return Wanted(service, need, batch, list(hosts))
+
+    def _bound(self, service: Service, need: Need) -> str:
+        """The host that a slot cannot leave; with a named volume that is where its data is."""
+        data = (c.host for c in need.outgoing if service.volumes and c.host in self.rooms)
+        return need.host or next(data, "")
+
+    def _place(self, service: Service, need: Need, room: Room) -> None:
+        self.placed[service.name, need.slot] = room
+        self.order[service.name, need.slot] = len(self.order)
+
+    def stay(self, diff: ServiceDiff) -> None:
+        """Places what stays where it is, or is bound to a host."""
+        service = diff.service
+        balance = _Balance(service, len(diff.keeps) + len(diff.needs), self.rooms, self._unfit(service))
+        for need in diff.needs:
+            if need.adopted:  # its size is counted already
+                room: Room | None = self.rooms[need.adopted.host]
+                self.rooms[need.adopted.host].count(service)
+            else:
+                room = self._home(service, need, balance)
+                if room is not None:
+                    room.take(service, self.times[service.name, need.slot])
+            if room is not None:
+                balance.counted(room)
+                self._place(service, need, room)
+
+    def go(self, diff: ServiceDiff) -> None:
+        """Places what may go to any host."""
+        service = diff.service
+        rest = [need for need in diff.needs if (service.name, need.slot) not in self.placed]
+        if not rest:
+            return
+        rank = rank_of(self.scheduler.strategy, service, self.weights)
+        choice = Choice(service, self.rooms, self._unfit(service), rank)
+        for need in rest:
+            batch = self.times[service.name, need.slot]
+            room = choice.take(batch)
+            if room is None:
+                room = self._back_home(service, need, batch)
+            if room is not None:
+                self._place(service, need, room)
+                continue
+            unfit = self._unfit(service)
+            if not need.displaced:
+                raise refusal(service, need.slot, self.rooms.values(), unfit, batch)
+            told = reasons(service, self.rooms.values(), unfit, batch)
+            self.waiting[service.name, need.slot] = "; ".join(f"{name}: {why}" for name, why in told)
+            self.order[service.name, need.slot] = len(self.order)
+
+    def _unfit(self, service: Service) -> Mapping[str, str]:
+        return self.unfit.get(service.name, NOWHERE)
+
+    def _home(self, service: Service, need: Need, balance: _Balance) -> Room | None:
+        """The host that a slot has or is bound to, unless staying there would unbalance the service."""
+        batch = self.times[service.name, need.slot]
+        if bound := self._bound(service, need):  # whatever is to become of the host
+            room = self.rooms[bound]
+            ports_free = not room.held & claimed(service)
+            if not ports_free or not self._fits(service, need, room, batch):
+                raise refusal(service, need.slot, [room], NOWHERE, batch)
+            return room
+        homes = (self.rooms[c.host] for c in need.outgoing if c.host in self.rooms)
+        home = next((room for room in homes if takes(service, room, self._unfit(service))), None)
+        if home is None or (self.scheduler.strategy == "spread" and not balance.fair(home)):
+            return None
+        return home if self._fits(service, need, home, batch) else None
+
+    def _fits(self, service: Service, need: Need, room: Room, batch: int) -> bool:
+        """Whether it fits beside what it replaces, or in its place where that goes first anyway."""
+        if room.fits(service.container.reserved, batch):
+            return True
+        goes_first = bool(claimed(service)) or (self.rollback and bool(need.host or service.volumes))
+        return goes_first and self._after(service, need, room, batch)
+
+    def _back_home(self, service: Service, need: Need, batch: int) -> Room | None:
+        """On the way back: in the place of what it replaces, which then goes first."""
+        if not self.rollback:
+            return None
+        for container in need.outgoing:
+            room = self.rooms.get(container.host)
+            open_ = room is not None and takes(service, room, self._unfit(service))
+            if room and open_ and self._after(service, need, room, batch):
+                room.take(service, batch)
+                return room
+        return None
+
+    def _after(self, service: Service, need: Need, room: Room, batch: int) -> bool:
+        """Whether it fits once what it replaces there has gone, which it then does first."""
+        ours = {c.id for c in need.outgoing} & room.leaving.keys()
+        before = {each: room.leaving[each] for each in ours}
+        room.leaving |= {each: (min(until, batch), size) for each, (until, size) in before.items()}
+        if ours and room.fits(service.container.reserved, batch):
+            self.tight.add((service.name, need.slot))
+            return True
+        room.leaving |= before
+        return False
 
 
-def _start(app: str, service: Service, need: Need, room: _Room, names: set[str], number: int) -> Start:
+class _Balance:
+    """Whether a replaced replica may stay: not on a host that has more of the service than its share."""
+
+    def __init__(
+        self, service: Service, total: int, rooms: Mapping[str, Room], unfit: Mapping[str, str]
+    ) -> None:
+        self._name = service.name
+        self._open = {room.name for room in rooms.values() if takes(service, room, unfit)}
+        self._fair, self._spare = divmod(total, len(self._open) or 1)
+        self._fuller = sum(rooms[name].of_service[self._name] > self._fair for name in self._open)
+
+    def counted(self, room: Room) -> None:
+        """One more of the service has been counted there."""
+        if room.name in self._open and room.of_service[self._name] == self._fair + 1:
+            self._fuller += 1
+
+    def fair(self, room: Room) -> bool:
+        """Whether one more is within the host's share."""
+        count = room.of_service[self._name]
+        return count < self._fair or (count == self._fair and self._fuller < self._spare)
+
+
+def _start(app: str, service: Service, need: Need, room: Room, names: set[str], number: int) -> Start:
     replaces = need.outgoing[0].name if need.outgoing and not service.job else ""
     targets = service.balanced
     if there := need.adopted:

@@ -3,6 +3,7 @@
 case.yaml:
     about: one sentence
     fleet: host -> group or groups; default: h1, h2, h3 and lb1
+    labels: host -> label -> value
     now_fleet: the same, where it changes
     was: service -> a few words (see support.planning.service_of): what was deployed
     now: the same: what is wanted; without it the same as `was`
@@ -11,6 +12,8 @@ case.yaml:
     broke_off: after how many steps the rollout from `was` to `now` ended
     back: true where the way leads back from `now` to `was`
     faults: container -> what its engine reports instead, or `absent`
+    sizes: host -> cores and memory (MiB) of it
+    scheduler: binpack; default: spread
     ports: host -> host ports that something else uses
     absent: hosts that cannot be used
     tolerate: how many hosts may be absent; default: none
@@ -37,6 +40,7 @@ from support.planning import (
     lost,
     nothing_on,
     plan_of,
+    sized,
     small_fleet,
     stack_of,
     walk,
@@ -44,7 +48,9 @@ from support.planning import (
 )
 
 from gitops.errors import GitopsError
+from gitops.model.fleet import Fleet
 from gitops.model.observed import Observed
+from gitops.model.placement import Scheduler
 from gitops.model.plan import Backend, Plan, ShiftPhase, Spared, StartPhase
 from gitops.model.stack import Stack
 
@@ -61,8 +67,14 @@ def digests(was: Stack, now: Stack) -> dict[str, str]:
     return words
 
 
+def fleet_in(case: dict[str, Any], key: str) -> Fleet:
+    fleet = fleet_of(case[key]) if key in case else small_fleet()
+    labels = case.get("labels", {})
+    return Fleet(tuple(replace(h, labels=tuple(sorted(labels.get(h.name, {}).items()))) for h in fleet.hosts))
+
+
 def observed_of(case: dict[str, Any], was: Stack, now: Stack, words: dict[str, str]) -> Observed:
-    fleet = fleet_of(case["fleet"]) if "fleet" in case else small_fleet()
+    fleet = fleet_in(case, "fleet")
     observed = deployed(was, fleet) if was.services else nothing_on(fleet)
     if "broke_off" in case:
         steps = [state for _, state in walk(plan_of(now, fleet, observed, was), observed)]
@@ -93,7 +105,7 @@ def observed_of(case: dict[str, Any], was: Stack, now: Stack, words: dict[str, s
         )
         for host in observed.hosts
     ]
-    return lost(Observed(tuple(hosts)), case.get("absent", ()))
+    return lost(sized(Observed(tuple(hosts)), case.get("sizes", {})), case.get("absent", ()))
 
 
 def masked(text: str, words: dict[str, str]) -> str:
@@ -160,7 +172,9 @@ def text_of(plan: Plan, words: dict[str, str]) -> str:
         *edge_text(plan.backends, words),
     ]
     bound = [f"{keep.service}.{keep.slot} {keep.reason}" for keep in plan.bound]
-    return "\n".join(["nothing to do", *absent, *bound] if plan.empty else lines) + "\n"
+    waiting = [f"{each.service}.{each.slot} finds no room: {each.reason}" for each in plan.waiting]
+    lines = ["nothing to do", *absent, *bound] if plan.empty else lines
+    return "\n".join([*lines, *waiting]) + "\n"
 
 
 @pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
@@ -171,11 +185,11 @@ def test_the_plan_is_as_written(folder: Path) -> None:
     words = digests(was, now)
     observed = observed_of(case, was, now, words)
     if "now_fleet" in case:
-        fleet = fleet_of(case["now_fleet"])
+        fleet = fleet_in(case, "now_fleet")
         new = [host for host in nothing_on(fleet).hosts if observed.host(host.name) is None]
         observed = Observed((*observed.hosts, *new))
     else:
-        fleet = fleet_of(case["fleet"]) if "fleet" in case else small_fleet()
+        fleet = fleet_in(case, "fleet")
     goal, before = (was, now) if case.get("back") else (now, was)
     known = before if case.get("known", True) and before.services else None
     try:
@@ -183,6 +197,7 @@ def test_the_plan_is_as_written(folder: Path) -> None:
         spared = tuple(Spared(service, int(slot), "failed") for service, _, slot in slots)
         ways = {"rollback": case.get("back", False), "jobs": case.get("jobs", True)}
         ways |= {"tolerate": case.get("tolerate", 0), "spared": spared, "out": case.get("out", {})}
+        ways |= {"scheduler": Scheduler(case.get("scheduler", "spread"))}
         text = text_of(plan_of(goal, fleet, observed, known, **ways), words)
     except GitopsError as error:
         text = f"{type(error).__name__} {error}\n"

@@ -12,7 +12,9 @@ from typing import Any
 
 from gitops.model.fleet import CONTAINER_HOSTS, LOAD_BALANCERS, Fleet, Host
 from gitops.model.observed import Container, Observed, ObservedHost, ProxyServer
+from gitops.model.placement import SPREAD, Constraint, Placement, Scheduler
 from gitops.model.plan import Backend, Phase, Plan, Role, ShiftPhase, Spared, StartPhase
+from gitops.model.size import CORE, Size
 from gitops.model.stack import (
     ContainerSpec,
     Healthcheck,
@@ -31,6 +33,7 @@ from gitops.plan.edge import backend_name
 
 APP = "shop"
 EDGE = Role()
+MIB = 1024**2
 
 
 def fleet_of(hosts: Mapping[str, Iterable[str] | str]) -> Fleet:
@@ -48,7 +51,7 @@ def small_fleet(count: int = 3) -> Fleet:
 
 
 def service_of(name: str, said: Mapping[str, Any]) -> Service:
-    """A service from a few words: image, ports, env, replicas, order, parallelism, job (when), fence ..."""
+    """A service from a few words: image, ports, replicas, order, job (when), memory (MiB), constraints ..."""
     spec = ContainerSpec(
         image=said.get("image", f"{name}:1"),
         command=tuple(said["command"]) if "command" in said else None,
@@ -60,6 +63,7 @@ def service_of(name: str, said: Mapping[str, Any]) -> Service:
         expose=tuple(sorted(said.get("expose", ()))),
         target_ports=tuple(sorted(said.get("ports", ()))),
         host_ports=tuple((port, port, "tcp") for port in said.get("host_ports", ())),
+        reserved=Size(round(said.get("cpus", 0) * CORE), said.get("memory", 0) * MIB),
         restart=RestartPolicy("no") if "job" in said else RestartPolicy(),
     )
     update = UpdateConfig(parallelism=said.get("parallelism", 1), order=said.get("order", "start-first"))
@@ -70,6 +74,7 @@ def service_of(name: str, said: Mapping[str, Any]) -> Service:
         replicas=said.get("replicas", 1),
         update=update,
         rollback=replace(update, parallelism=0, failure_action="pause"),
+        placement=placement_of(said),
         rollout=Rollout(said.get("strategy", "rolling"), tuple(said.get("steps", ()))),
         ingress=tuple(Ingress(port) for port in said.get("ports", ())),
         job=Job(said["job"], fence=said.get("fence", False)) if "job" in said else None,
@@ -114,6 +119,7 @@ def plan_of(
     tolerate: int = 0,
     spared: tuple[Spared, ...] = (),
     out: Mapping[str, str] = NOWHERE,
+    scheduler: Scheduler = SPREAD,
 ) -> Plan:
     """The plan, with a fragment to compare."""
     return make_plan(
@@ -127,7 +133,26 @@ def plan_of(
         tolerate=tolerate,
         spared=spared,
         out=out,
+        scheduler=scheduler,
     )
+
+
+def sized(observed: Observed, sizes: Mapping[str, tuple[int, int]]) -> Observed:
+    """The hosts, some of them with cores and memory (MiB)."""
+    hosts = []
+    for host in observed.hosts:
+        cpus, memory = sizes.get(host.name, (0, 0))
+        hosts.append(replace(host, cpus=cpus, memory=memory * MIB))
+    return Observed(tuple(hosts))
+
+
+def placement_of(said: Mapping[str, Any]) -> Placement:
+    """Constraints as Compose writes them, `spread` (keys) and `most` (replicas a host)."""
+    constraints = []
+    for text in said.get("constraints", ()):
+        key, sign, value = text.split(" ")
+        constraints.append(Constraint(key, sign == "==", value))
+    return Placement(tuple(constraints), tuple(said.get("spread", ())), said.get("most", 0))
 
 
 def deployed(stack: Stack, fleet: Fleet) -> Observed:
@@ -178,6 +203,7 @@ def _started(plan: Plan, phase: StartPhase, observed: Observed) -> Observed:
             exit_code=0 if service.job else None,
             timeout_s=service.job.timeout_s if service.job else None,
             fence=bool(service.job and service.job.fence),
+            reserved=spec.reserved,
             health="healthy" if spec.healthcheck else "none",
             ports=tuple(
                 sorted([*start.ports, *((port, host_port) for host_port, port, _ in spec.host_ports)])

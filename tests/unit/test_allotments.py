@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gitops.allotments import Allotments
 from gitops.model.fleet import Fleet
-from gitops.model.observed import Observed, ObservedHost
+from gitops.model.observed import Container, Observed, ObservedHost
 from gitops.model.plan import Plan, Start, StartPhase
-from gitops.model.stack import Stack
+from gitops.model.size import Size
+from gitops.model.stack import ContainerSpec, Service, Stack
 
 HOSTS = Observed(
     (ObservedHost("h1", reachable=True, ports_used=(20000,)), ObservedHost("h2", reachable=True))
@@ -37,3 +40,24 @@ def test_an_application_that_plans_again_gives_its_own_ports_back() -> None:
     assert allotted(allotments, "two") == 20002
     allotments.forget("one")
     assert allotted(allotments, "two") == 20001
+
+
+def test_what_another_deployment_is_to_start_takes_room() -> None:
+    allotments = Allotments()
+    size = Size(500, 1024)
+    stack = Stack("one", "c", (Service("web", ContainerSpec("web:1", reserved=size)),))
+    start = Start("web", 1, "h1", "one-web-1", (), "new service")
+    plan = Plan("one", stack, Fleet(), "", phases=(StartPhase(1, (start,), None),))
+    allotments.plan("one", lambda: HOSTS, lambda _: plan)
+    seen: list[Observed] = []
+
+    def look(app: str, observed: Observed) -> list[Size]:
+        allotments.plan(app, lambda: observed, lambda given: (seen.append(given), lowest_free(app, given))[1])
+        return [c.reserved for host in seen[-1].hosts for c in host.containers if c.app == "one"]
+
+    assert look("two", HOSTS) == [size]
+    assert look("one", HOSTS) == []
+    started = Container("1", "one-web-1", "h1", "one", "web", 1, "s", "c", "web:1", "running", reserved=size)
+    there = Observed((replace(HOSTS.hosts[0], containers=(started,)), HOSTS.hosts[1]))
+    allotments.plan("one", lambda: HOSTS, lambda _: plan)
+    assert look("two", there) == [size]

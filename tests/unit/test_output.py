@@ -157,8 +157,7 @@ def test_plan_shows_steps_reasons_and_the_diff() -> None:
         "commit": B,
         "from_commit": A,
         "changes": 2,
-        "absent": [{"host": "h3", "reason": "no route to host"}],
-        "bound": [{"service": "db", "slot": 1, "host": "h4", "reason": "stays: its volume is on h4"}],
+        "notes": "degraded, without h3: no route to host\ndb.1 stays: its volume is on h4",
         "steps": [step],
         "haproxy_diff": "-a\n+b",
     }
@@ -166,8 +165,8 @@ def test_plan_shows_steps_reasons_and_the_diff() -> None:
     assert text.startswith(f"shop: {A[:12]} -> {B[:12]}: 2 changes\n")
     assert "1      start   web.2    h2    image changed: 1 -> 2" in text
     assert text.endswith("\n\n-a\n+b")
-    assert "\n\ndegraded, without h3: no route to host\n\ndb.1 stays: its volume is on h4\n\n" in text
-    empty = {**view, "changes": 0, "absent": [], "bound": [], "steps": [], "haproxy_diff": ""}
+    assert "\n\ndegraded, without h3: no route to host\ndb.1 stays: its volume is on h4\n\n" in text
+    empty = {**view, "changes": 0, "notes": "", "steps": [], "haproxy_diff": ""}
     assert plan_text(empty) == f"shop: {A[:12]} -> {B[:12]}: nothing to do"
     assert "nothing -> " in plan_text({**view, "from_commit": ""})
 

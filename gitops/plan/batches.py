@@ -1,0 +1,24 @@
+"""Which slots of a service are started together, and when what they replace goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gitops.plan.diff import Need
+
+LAG = 2
+"""How many batches later the replaced containers of a batch go (start-first).
+
+They stay in the load balancer until their successors have stood the monitor
+window, which runs beside the next batches' starts: a version that dies within
+its window meets a fleet that still serves, and windows are not waited for one
+after the other. The start after those waits for the window: at most one batch more than
+this many has not proved itself.
+"""
+
+
+def batches(needs: Sequence[Need], parallelism: int) -> list[Sequence[Need]]:
+    """Slots by batch. Where nothing that works is taken away all start at once, as Swarm creates tasks."""
+    size = parallelism if any(need.replaces_well for need in needs) else 0
+    size = size or max(1, len(needs))
+    return [needs[i : i + size] for i in range(0, len(needs), size)]
