@@ -98,7 +98,8 @@ class Session:
     def plan(self, name: str, revision: str) -> views.View:
         """`gitops plan`."""
         plan, observed = self._planned(name, revision)
-        return views.plan_view(plan, observed, fragment(plan.stack, None, plan.backends))
+        finals = {place: fragment(plan.stack, None, plan.backends, place.after) for place in plan.places}
+        return views.plan_view(plan, observed, finals)
 
     def render(self, name: str, revision: str, out: Path) -> None:
         """`gitops render`: writes the run folder of the plan.

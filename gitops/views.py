@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gitops.model.deployment import Deployment
 from gitops.model.load import Reading
 from gitops.model.observed import Container, Observed, ObservedHost
-from gitops.model.plan import Plan
+from gitops.model.plan import Place, Plan
 from gitops.model.stack import Service
 from gitops.plan import steps
 from gitops.plan.constraints import unmet
@@ -242,16 +242,9 @@ def _phases(deployment: Deployment) -> dict[str, float]:
     return {name: round(seconds, 3) for name, seconds in total.items()}
 
 
-def plan_view(plan: Plan, observed: Observed, final_fragment: str) -> View:
-    """`gitops plan APP`; the diff is that of the first load balancer, as all have the same fragment."""
-    current = next((dict(h.fragments).get(plan.app, "") for h in observed.hosts if h.fragments), "")
-    diff = difflib.unified_diff(
-        current.splitlines(),
-        final_fragment.splitlines(),
-        "haproxy.cfg now",
-        "haproxy.cfg planned",
-        lineterm="",
-    )
+def plan_view(plan: Plan, observed: Observed, finals: Mapping[Place, str]) -> View:
+    """`gitops plan APP`; of each place the diff is that of its first host, as all have the same fragment."""
+    diff = [line for place, text in finals.items() for line in _diff(plan.app, place, text, observed)]
     return {
         "app": plan.app,
         "commit": plan.commit,
@@ -279,6 +272,16 @@ def plan_view(plan: Plan, observed: Observed, final_fragment: str) -> View:
         ],
         "haproxy_diff": "\n".join(diff),
     }
+
+
+def _diff(app: str, place: Place, final: str, observed: Observed) -> Iterator[str]:
+    """What changes in a place's part of haproxy.cfg."""
+    state = observed.host(place.hosts[0])
+    current = dict(state.fragments).get(app, "") if state else ""
+    of = f"haproxy.cfg of {', '.join(place.hosts)}"
+    return difflib.unified_diff(
+        current.splitlines(), final.splitlines(), f"{of} now", f"{of} planned", lineterm=""
+    )
 
 
 def result_view(result: Result) -> View:

@@ -14,7 +14,6 @@ from gitops.channel.failures import AuthenticationError, HostKeyError, HostSetup
 from gitops.checkup.check import CONTROLLER, Check, bad, good, number
 from gitops.errors import GitopsError
 from gitops.model.fleet import Host
-from gitops.observe import files
 
 DOCKER = (20, 10)
 PODMAN = (4,)
@@ -24,6 +23,8 @@ CONFIG = "/etc/haproxy"  # the folder: the file is replaced, so the right to the
 
 # $1 is a Unix socket: who may open it.
 OWNER = 'stat -c "%G %a" "$1"'
+# $1 is an address: whether the host takes it for its own.
+OWN = 'PATH="$PATH:/usr/sbin:/sbin"; case $(ip route get "$1") in local*) exit 0 ;; esac; exit 1'
 WRITABLE = '[ -d "$1" ] && [ -w "$1" ]'
 
 _KNOWN_HOSTS = re.compile(r"UserKnownHostsFile[= ]\"?([^\s\"]+)")
@@ -175,8 +176,7 @@ class _Examination:
         return self._good("lock", f"held by {found.holder}" if found.held else "free")
 
     def _service_network(self) -> Check:
-        wanted = IPv4Network(self.network)
-        if any(wanted.subnet_of(IPv4Network(own)) for own in files.read(self.channel).networks):
+        if self.channel.run(OWN, args=(str(IPv4Network(self.network)[1]),)).code == 0:
             return self._good("service network", f"{self.network} is the host's own")
         fix = f"sudo ip route replace local {self.network} dev lo   # gitops bootstrap: at every boot"
         return self._bad("service network", f"{self.network} is not the host's own", fix)

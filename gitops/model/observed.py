@@ -127,7 +127,8 @@ class ObservedHost:
     fragments: tuple[tuple[str, str], ...] = ()  # (application, its haproxy.cfg fragment)
     servers: tuple[ProxyServer, ...] = ()  # of the edge, and of a container host that has a fragment
     proxy: bool = True  # whether a HAProxy can be talked to
-    networks: tuple[str, ...] = ()  # whose addresses are all its own, such as `10.96.0.0/16`
+    networks: tuple[str, ...] = ()  # whose addresses are all its own, such as `10.96.0.0/16`; if asked
+    root: bool = True  # whether we may change that
 
     @property
     def size(self) -> Size:

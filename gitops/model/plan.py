@@ -9,7 +9,7 @@ from gitops.model.fleet import Fleet, Host
 from gitops.model.placement import SPREAD, Scheduler
 from gitops.model.stack import Job, Judge, Stack, When
 
-Action = Literal["pull", "run", "start", "keep", "switch", "judge", "drain", "stop", "remove"]
+Action = Literal["pull", "run", "start", "keep", "switch", "judge", "drain", "stop", "remove", "record"]
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Place:
         role: what it serves during the rollout: for what runs before or after it.
         after: what it serves in the end.
         opens: whether a service's address is to be served there that is not yet.
-        network: the service network, where one of them does not take it for its own yet.
+        network: the service network, where it is not known that all of them take it for their own.
         differs: whether one of them has another fragment than the final one, or another HAProxy state.
     """
 

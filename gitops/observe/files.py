@@ -18,13 +18,13 @@ RELEASE = "release.json"
 FRAGMENT = "haproxy.cfg"
 MAX_BYTES = 1 << 20  # of one file; ours are far smaller
 
-# First a line of the networks that the host takes for its own. Then tar, which frames any content in one
-# process, and is on every host.
+# First a line with the networks that the host takes for its own, where an application has a fragment to serve
+# there. Then tar, which frames any content in one process, and is on every host.
 SCRIPT = r"""
 PATH="$PATH:/usr/sbin:/sbin"
-echo $(ip -4 route show table local type local dev lo 2>/dev/null |
-  while read -r _ network _; do case $network in */*) echo "$network" ;; esac; done)
 cd "$1" 2>/dev/null || exit 0
+set -- */haproxy.cfg
+if [ -f "$1" ]; then echo $(ip -4 route show table local type local dev lo 2>/dev/null); else echo; fi
 set --
 for file in */release.json */haproxy.cfg; do
   [ -f "$file" ] && [ ! -L "$file" ] && set -- "$@" "$file"
@@ -35,7 +35,7 @@ done
 
 @dataclass(frozen=True)
 class Files:
-    """What a host keeps, each by application, and the networks whose addresses are all its own."""
+    """What a host keeps, each by application, and the networks whose addresses are all its own, if asked."""
 
     releases: tuple[Release, ...] = ()
     fragments: tuple[tuple[str, str], ...] = ()
@@ -59,7 +59,7 @@ def parse(answer: bytes) -> Files:
     releases: list[Release] = []
     fragments: list[tuple[str, str]] = []
     line, _, archive = answer.partition(b"\n")
-    networks = tuple(line.decode(errors="replace").split())
+    networks = tuple(word for word in line.decode(errors="replace").split() if "/" in word)
     if not archive:
         return Files(networks=networks)
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:

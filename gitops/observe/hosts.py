@@ -72,6 +72,7 @@ def _ask(channel: Channel, host: Host) -> ObservedHost:
         servers=_servers(channel) if host.balances or kept.fragments else (),
         proxy=bool(facts.stats.path and facts.master.path),
         networks=kept.networks,
+        root=facts.sudo or facts.user == "root",
     )
 
 

@@ -69,7 +69,7 @@ def places(
         fragment: renders a final fragment, to be compared with what is there; without it none differs.
 
     Raises:
-        TransientError: a host runs consumers and has no HAProxy.
+        TransientError: a host runs consumers and has no HAProxy, or has lost the service network.
         PermanentError: a container has an address's port for itself on such a host.
     """
     groups: dict[tuple[Role, Role], list[ObservedHost]] = {}
@@ -130,6 +130,13 @@ def _check(stack: Stack, role: Role, state: ObservedHost) -> None:
             hint="gitops bootstrap prepares it, gitops doctor says what is missing",
             where=Where(host=state.name),
         )
+    if state.networks and _astray(stack, role, state) and not state.root:
+        raise TransientError(
+            f"it does not take the service network {stack.service_network} for its own any more",
+            hint=f"as root: ip route replace local {stack.service_network} dev lo"
+            " (gitops bootstrap does so at every boot)",
+            where=Where(host=state.name),
+        )
     claimed = {port: s.name for s in stack.services for port, _, _ in s.container.host_ports}
     taken = dict.fromkeys(state.ports_used, "a container") | claimed
     for service, port in _wanted(stack, role):
@@ -150,7 +157,7 @@ def _unheard(stack: Stack, role: Role, state: ObservedHost) -> bool:
 
 
 def _astray(stack: Stack, role: Role, state: ObservedHost) -> bool:
-    """Whether the host does not take the service network's addresses for its own."""
+    """Whether it is not known that the host takes the service network's addresses for its own."""
     if not role.services or not stack.service_network:
         return False
     network = IPv4Network(stack.service_network)

@@ -104,5 +104,8 @@ def _edge_only(plan: Plan) -> Iterator[Step]:
     if not plan.edge_changes or any(phase.backends is not None for phase in plan.phases):
         return
     batch = max((phase.batch for phase in plan.phases), default=0) + 1
-    for host in sorted(host for place in plan.places if place.differs for host in place.hosts):
+    differing = sorted(host for place in plan.places if place.differs for host in place.hosts)
+    for host in differing:
         yield Step(batch, "switch", "", 0, host, "haproxy.cfg differs")
+    if not differing and not plan.starts and not plan.retires:
+        yield Step(batch, "record", "", 0, "", "where its services are found, and by whom")

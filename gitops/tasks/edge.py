@@ -40,7 +40,7 @@ class Target:
         drain_s: how long those may take; then they are cut off.
         wait_s: how long HAProxy may take until its own check reaches a new server.
         edge: whether the host is a load balancer.
-        network: the service network, where the host does not take its addresses for its own yet.
+        network: the service network, where it is not known that the host takes it for its own.
     """
 
     app: str

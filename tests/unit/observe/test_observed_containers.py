@@ -149,14 +149,14 @@ def test_release_files_and_fragments() -> None:
             "blog/haproxy.cfg": b"backend blog\n",
         }
     )
-    kept = parse_files(b"127.0.0.0/8 10.96.0.0/16\n" + archive)
+    routes = b"local 127.0.0.0/8 scope host local 127.0.0.1 scope host local 10.96.0.0/16 scope host\n"
+    kept = parse_files(routes + archive)
     assert kept.releases == (Release("shop", "c0ffee", "d1"), Release("vote", "beef", "d2", (QUEUE,)))
     assert kept.fragments == (("blog", "backend blog\n"), ("shop", "backend shop\n"))
     assert kept.networks == ("127.0.0.0/8", "10.96.0.0/16")
 
 
 def test_a_host_without_any_file() -> None:
-    assert parse_files(b"127.0.0.0/8\n") == Files(networks=("127.0.0.0/8",))
     assert parse_files(b"\n") == Files()
 
 
