@@ -156,9 +156,9 @@ def check_claims(fragments: Mapping[str, str]) -> dict[str, Fragment]:
     parsed = {app: parse(text) for app, text in sorted(fragments.items())}
     owners: dict[str, str] = {}
     for app, part in parsed.items():
-        claims = [f"the route {route.host}{route.path}" for route in part.routes]
+        claims = [f"the route {route.host}{route.path} of the edge" for route in part.routes]
         claims += [
-            f"port {line.split(':')[-1]}"
+            f"port {line.split(':')[-1]} of the edge"
             if line.startswith("    bind :")
             else f"the address {line.split()[1]}"
             for section in part.sections
@@ -169,7 +169,7 @@ def check_claims(fragments: Mapping[str, str]) -> dict[str, Fragment]:
             owner = owners.setdefault(claim, app)
             if owner != app:
                 raise PermanentError(
-                    f"{claim} of the edge belongs to application {owner}, {app} claims it, too",
+                    f"{claim} belongs to application {owner}, {app} claims it, too",
                     hint="change x-ingress or ports of one of them",
                 )
     return parsed
