@@ -141,15 +141,21 @@ class Autoscaler:
         asked = {
             each.name: {metric for metric, _ in each.autoscale.targets} for each in own if each.autoscale
         }
+        served = {each.name: each.served for each in own}
+        backends = {
+            each.name: [
+                backend_name(app, each.name, port)
+                for port in (each.container.target_ports if each.served else each.listens)
+            ]
+            for each in own
+            if asked[each.name] - _OF_ENGINES
+        }
         return look(
             self._app.connections.open(desired.fleet),
             desired.fleet,
             app,
-            at_edge={
-                each.name: [backend_name(app, each.name, port) for port in each.container.target_ports]
-                for each in own
-                if asked[each.name] - _OF_ENGINES
-            },
+            at_edge={name: names for name, names in backends.items() if served[name]},
+            at_nodes={name: names for name, names in backends.items() if not served[name]},
             in_engines={name for name, metrics in asked.items() if metrics & _OF_ENGINES},
             at=self._clock(),
         )

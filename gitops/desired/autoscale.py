@@ -14,7 +14,7 @@ from gitops.model.stack import Autoscale, Metric, Service
 _NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
 _PERCENT = re.compile(r"([0-9]{1,5}(?:\.[0-9]{1,6})?)%")
 _SHARES: frozenset[Metric] = frozenset({"cpu", "memory"})  # written as percents
-_AT_THE_EDGE: frozenset[Metric] = frozenset(
+OF_HAPROXY: frozenset[Metric] = frozenset(
     {"sessions_per_replica", "requests_per_replica", "queue_per_replica", "response_ms"}
 )
 _ALL = 100  # percent
@@ -125,20 +125,17 @@ def _check_targets(fields: Fields, service: Service, bounds: Autoscale) -> None:
     targets = node["target"].entries if "target" in node else {}
     named = {metric for metric, _ in bounds.targets}
     wrong: list[tuple[Metric, str, str]] = []
-    if not service.served:
-        it = "the edge does not serve it"
-        wrong += [(metric, it, "`cpu` or `memory`") for metric in sorted(named & _AT_THE_EDGE)]
+    if not service.listens:
+        why, hint = "it listens on nothing that HAProxy could balance over", "`expose`, or `cpu`, `memory`"
+        wrong += [(metric, why, hint) for metric in sorted(named & OF_HAPROXY)]
     elif "response_ms" in named and not service.ingress:
-        wrong.append(("response_ms", "the edge reads no answers of what it serves as TCP", ""))
+        wrong.append(("response_ms", "HAProxy reads no answers of what it serves as TCP", "`x-ingress`"))
     elif "queue_per_replica" in named and not bounds.max_sessions:
         hint = "`max_sessions` says how many a replica gets at once"
-        wrong.append(("queue_per_replica", "nothing waits at the edge without a limit", hint))
-    if bounds.max_sessions and not service.served:
-        fields.problems.report(
-            f"{fields.at('x-autoscale')}.max_sessions: the edge does not serve it",
-            node["max_sessions"].place,
-            "leave it out",
-        )
+        wrong.append(("queue_per_replica", "nothing waits at HAProxy without a limit", hint))
+    if bounds.max_sessions and not service.listens:
+        message = f"{fields.at('x-autoscale')}.max_sessions: it listens on nothing"
+        fields.problems.report(message, node["max_sessions"].place, "leave it out")
     if "memory" in named and not service.container.memory_limit:
         wrong.append(("memory", "it is a share of a limit", "set `deploy.resources.limits.memory`"))
     for metric, why, hint in wrong:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 
+from gitops.desired.autoscale import OF_HAPROXY
 from gitops.desired.dependencies import objections, rank
 from gitops.desired.problems import Problems, quoted
 from gitops.desired.service import Parsed
@@ -26,6 +27,7 @@ def check(parsed: Mapping[str, Parsed], left_out: frozenset[str], problems: Prob
         before the deployment first and those after it last; else by name.
     """
     _check_edge(parsed, problems)
+    _check_sensors(parsed, problems)
     services = {
         name: replace(entry.service, depends_on=_dependencies(name, entry, parsed, left_out, problems))
         for name, entry in parsed.items()
@@ -53,6 +55,18 @@ def _check_edge(parsed: Mapping[str, Parsed], problems: Problems) -> None:
                 message = f"services.{name}.x-ingress: {quoted(answer)} is routed twice"
                 problems.report(message, where, f"also by services.{routes[key]}")
             routes.setdefault(key, name)
+
+
+def _check_sensors(parsed: Mapping[str, Parsed], problems: Problems) -> None:
+    """A service that neither the edge nor another service finds has no HAProxy that knows its load."""
+    for name, entry in parsed.items():
+        service = entry.service
+        found = service.served or service.expose_to or len(parsed) > 1 or not service.listens
+        for metric, _ in service.autoscale.targets if service.autoscale and not found else ():
+            if metric in OF_HAPROXY:
+                message = f"services.{name}.x-autoscale.target.{metric}: nobody reaches it by way of HAProxy"
+                where = entry.node.entries["x-autoscale"].entries["target"].entries[metric].place
+                problems.report(message, where, "`x-ingress` or `ports`; or `cpu`, `memory`")
 
 
 def _dependencies(

@@ -10,7 +10,7 @@ from gitops.model.stack import Metric
 
 @dataclass(frozen=True)
 class EdgeLoad:
-    """One service on one load balancer, all its backends together."""
+    """One service at one HAProxy, all its backends together."""
 
     sessions: int = 0  # now, with those that wait, and those of workers from before a reload
     queued: int = 0  # now
@@ -32,7 +32,7 @@ class Sample:
 
     Attributes:
         at: monotonic seconds.
-        edges: by load balancer and service.
+        edges: by host of the HAProxy, and service.
         containers: by service and container id.
         complete: whether everything that was asked has answered.
     """

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from gitops.channel import Channel, Engine, Proxy
-from gitops.channel.failures import NotFoundError
+from gitops.channel.failures import HostSetupError, NotFoundError
 from gitops.channel.proxy import Stat
 from gitops.errors import GitopsError
 from gitops.model.fleet import Fleet
@@ -27,10 +27,11 @@ def look(
     app: str,
     *,
     at_edge: Backends,
+    at_nodes: Backends,
     in_engines: Collection[str],
     at: float,
 ) -> Sample:
-    """Asks every load balancer, and every container host where that is needed, side by side.
+    """Asks the load balancers, and the container hosts where that is needed, side by side.
 
     A host that does not answer is left out, and the sample is not complete; nothing is raised for it.
 
@@ -39,17 +40,23 @@ def look(
         fleet: the hosts.
         app: the application.
         at_edge: services whose load the load balancers know, with the names of their backends.
+        at_nodes: the same of services that only others find, by the HAProxies of container hosts.
         in_engines: services of which the engines are asked.
         at: monotonic seconds, for the sample.
     """
-    balancers = fleet.load_balancers if at_edge else ()
-    hosts = fleet.container_hosts if in_engines else ()
-    if not balancers and not hosts:
+    edges = {host.name for host in fleet.load_balancers} if at_edge else set()
+    asked: dict[str, Backends] = dict.fromkeys(sorted(edges), at_edge)
+    for host in fleet.container_hosts if at_nodes else ():
+        asked[host.name] = {**asked.get(host.name, {}), **at_nodes}
+    hosts = [host.name for host in fleet.container_hosts] if in_engines else []
+    if not asked and not hosts:
         return Sample(at)
 
-    def edge(name: str) -> dict[tuple[str, str], EdgeLoad] | None:
+    def balanced(name: str) -> dict[tuple[str, str], EdgeLoad] | None:
         try:
-            found = edge_load(channels[name].proxy(), at_edge)
+            found = edge_load(channels[name].proxy(), asked[name])
+        except HostSetupError:
+            return None if name in edges else {}  # a host without consumers needs no HAProxy
         except GitopsError:
             return None
         return {(name, service): load for service, load in found.items()}
@@ -60,10 +67,9 @@ def look(
         except GitopsError:
             return None
 
-    with ThreadPoolExecutor(min(len(balancers) + len(hosts), _SIDE_BY_SIDE)) as pool:
-        edges = pool.map(edge, [host.name for host in balancers])
-        containers = pool.map(used, [host.name for host in hosts])
-        seen, counted = list(edges), list(containers)
+    with ThreadPoolExecutor(min(len(asked) + len(hosts), _SIDE_BY_SIDE)) as pool:
+        balancing, using = pool.map(balanced, asked), pool.map(used, hosts)
+        seen, counted = list(balancing), list(using)
     return Sample(
         at,
         {key: load for each in seen if each for key, load in each.items()},
@@ -73,7 +79,7 @@ def look(
 
 
 def edge_load(proxy: Proxy, backends: Backends) -> dict[str, EdgeLoad]:
-    """The load of services at one load balancer, of those that it has.
+    """The load of services at one HAProxy, of those that it has.
 
     A worker from before a reload lives on with its connections: their sessions count, too.
     """

@@ -19,6 +19,16 @@ OUT_WITHIN_S = 30.0
 BUSY = "i=0; while [ $i -lt 9000000 ]; do i=$((i+1)); done"  # ends by itself, should nobody end it
 
 
+HELD = "sleep 100 | nc queue 80"  # one session, by name
+
+
+def run(shop: Shop, place: str, script: str) -> None:
+    """Runs a script in a container, host/name, and does not wait for it."""
+    host, _, name = place.partition("/")
+    engine = next(each["engine"] for each in shop.lab.data["hosts"] if each["name"] == host)
+    shop.lab.on(host, engine, "exec", "-d", name, "sh", "-c", script)
+
+
 def service(shop: Shop, name: str) -> dict[str, Any]:
     """A service as `gitops status` reports it."""
     found: dict[str, Any] = next(
@@ -42,13 +52,14 @@ def chosen(shop: Shop, name: str) -> int:
         return store.replicas.counts(shop.name).get(name, 0)
 
 
-def scaled(shop: Shop) -> list[str]:
-    """The changes of counts as `gitops history` tells them, newest first."""
-    return [change["text"] for each in shop.history() for change in each["scaled"]]
+def scaled(shop: Shop, name: str) -> list[str]:
+    """The changes of a service's count as `gitops history` tells them, newest first."""
+    changes = [change for each in shop.history() for change in each["scaled"]]
+    return [change["text"] for change in changes if change["service"] == name]
 
 
-def test_the_count_follows_the_load(make_shop: MakeShop) -> None:
-    """One application from its first commit over both ways, a new commit and a controller that loses all."""
+def elastic(make_shop: MakeShop) -> Shop:
+    """An application of three services, scaled by the edge, the engines, and the hosts' HAProxies."""
     shop = make_shop("elastic", replicas=2)
     web, api = (shop.compose["services"][name] for name in ("web", "api"))
     del web["deploy"]["replicas"]
@@ -58,8 +69,22 @@ def test_the_count_follows_the_load(make_shop: MakeShop) -> None:
         "target": {"requests_per_replica": 10},
         "scale_in": {"stabilization_window": "5s"},
     }
-    api["deploy"]["resources"] = {"limits": {"cpus": 0.1, "memory": "64m"}}
+    api["deploy"]["resources"] = {"limits": {"cpus": 0.2, "memory": "64m"}}
     api["x-autoscale"] = {"min": 2, "max": 3, "target": {"cpu": "50%", "memory": "90%"}}
+    queue = {
+        "image": web["image"],
+        "init": True,
+        "expose": ["80"],
+        "deploy": {"update_config": {"monitor": "1s"}},
+    }
+    shop.compose["services"]["queue"] = queue
+    queue["x-autoscale"] = {"max": 2, "target": {"sessions_per_replica": 1}}
+    return shop
+
+
+def test_the_count_follows_the_load(make_shop: MakeShop) -> None:
+    """One application from its first commit over both ways, a new commit and a controller that loses all."""
+    shop = elastic(make_shop)
     edge = shop.lab.address("e1")
     with shop.serving() as process:
         shop.ended(shop.push("scaled by load"))
@@ -73,9 +98,10 @@ def test_the_count_follows_the_load(make_shop: MakeShop) -> None:
                 bounds = service(shop, "web")["autoscale"]
                 assert (bounds["count"], bounds["min"], bounds["max"]) == (4, 2, 4)
                 assert bounds["targets"][0]["reading"] > 0
-                assert scaled(shop)[-1].startswith("scaled web 2 -> ")  # perhaps by way of 3
-                assert all("requests/s per replica, target 10" in text for text in scaled(shop))
-                web["environment"] = {"NEW": "1"}
+                changes = scaled(shop, "web")
+                assert changes[-1].startswith("scaled web 2 -> ")  # perhaps by way of 3
+                assert all("requests/s per replica, target 10" in text for text in changes)
+                shop.compose["services"]["web"]["environment"] = {"NEW": "1"}
                 assert shop.ended(shop.push("keeps the count"))["outcome"] == "succeeded"
                 process.send_signal(signal.SIGKILL)
                 process.wait(timeout=10)
@@ -90,13 +116,15 @@ def test_the_count_follows_the_load(make_shop: MakeShop) -> None:
                 assert up(shop, "web") == before
                 until(lambda: chosen(shop, "web") == 2, 60, "scaled in")
                 assert len(up(shop, "web")) == 2
-                assert "no more than 2 wanted for 5 s" in scaled(shop)[0]
+                assert "no more than 2 wanted for 5 s" in scaled(shop, "web")[0]
                 for place in up(shop, "api"):
-                    host, _, name = place.partition("/")
-                    engine = next(each["engine"] for each in shop.lab.data["hosts"] if each["name"] == host)
-                    shop.lab.on(host, engine, "exec", "-d", name, "sh", "-c", BUSY)
+                    run(shop, place, BUSY)
+                for place in up(shop, "web"):
+                    run(shop, place, HELD)
                 until(lambda: chosen(shop, "api") == 3, 60, "scaled out by what the engines say")
-                assert "% CPU, target 50% (max)" in scaled(shop)[0]
+                until(lambda: chosen(shop, "queue") == 2, 60, "scaled out by HAProxy on the hosts")
+                assert "% CPU, target 50% (max)" in scaled(shop, "api")[0]
+                assert "sessions per replica, target 1 (max)" in scaled(shop, "queue")[0]
                 targets = service(shop, "api")["autoscale"]["targets"]
                 read = {each["metric"]: each["reading"] for each in targets}
                 assert read["cpu"] > 0
