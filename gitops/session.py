@@ -14,6 +14,7 @@ from gitops.application import Application, Desired
 from gitops.config import Settings, load
 from gitops.connections import Connections
 from gitops.errors import ContendedError, GitopsError, PermanentError
+from gitops.execute.runner import write
 from gitops.execute.standby import Standby
 from gitops.journal import Report
 from gitops.logs import Line, container_logs
@@ -110,10 +111,7 @@ class Session:
         if out.exists() and any(out.iterdir()):
             raise PermanentError(f"{out} is not empty", hint="name a new folder")
         plan, _ = self._planned(name, revision)
-        for path, content in rendered(plan, deployment_id=f"render-{plan.commit[:12]}").items():
-            file = out / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
+        write(rendered(plan, deployment_id=f"render-{plan.commit[:12]}"), out)
 
     def _planned(self, name: str, revision: str) -> tuple[Plan, Observed]:
         app = self.application(name)

@@ -35,11 +35,6 @@ def parse(text: str) -> Reference:
     return Reference(registry, repository, tag, digest)
 
 
-def without_digest(text: str) -> str:
-    """The reference as it may have been written: with its tag alone."""
-    return text.partition("@")[0]
-
-
 def short(text: str) -> str:
     """The reference for people: with the beginning of its digest."""
     name, at, digest = text.partition("@")

@@ -8,7 +8,7 @@ import pickle
 
 import pytest
 
-from gitops.model.image import Reference, parse, short, without_digest
+from gitops.model.image import Reference, parse, short
 from gitops.model.secret import Secret
 from gitops.tasks.login import Login, login_in
 
@@ -36,7 +36,6 @@ def test_a_reference_is_what_engines_take_it_for(text: str, reference: Reference
 def test_a_digest_is_short_for_people() -> None:
     assert short(f"web:1@{DIGEST}") == "web:1@sha256:0123456789ab"
     assert short("web:1") == "web:1"
-    assert without_digest(f"web:1@{DIGEST}") == "web:1"
 
 
 def test_a_secret_prints_as_stars_however_it_is_formatted() -> None:
