@@ -35,6 +35,7 @@ from gitops.source.tree import split_path
 DEFAULT_STORE = "sqlite:////var/lib/gitops/gitops.db"
 DEFAULT_STATE_DIR = Path("/var/lib/gitops")
 MOST_RETAINED = 1000
+MOST_MOVES = 1000
 _SMALLEST_NETWORK = 28  # bits of its prefix
 MOST_CORES = 100_000
 
@@ -188,12 +189,20 @@ def _network(value: str) -> str:
     return str(network)
 
 
+def _moves(value: object) -> int:
+    """Return how many may move; `true` is one."""
+    if isinstance(value, int) and 0 <= value <= MOST_MOVES:
+        return int(value)
+    raise _wrong(f"expected true, false or a number up to {MOST_MOVES}")
+
+
 Duration = Annotated[float, BeforeValidator(_duration)]
 InRepo = Annotated[str, AfterValidator(_in_repo)]
 Ref = Annotated[str | None, AfterValidator(_ref)]
 File = Annotated[str, AfterValidator(_file)]
 Registry = Annotated[str, AfterValidator(_registry)]
 Retention = Annotated[int, AfterValidator(_retention)]
+Moves = Annotated[int, BeforeValidator(_moves)]
 Network = Annotated[str, AfterValidator(_network)]
 
 
@@ -261,6 +270,8 @@ class SchedulerSettings(_Strict):
 
     strategy: PackStrategy = "spread"
     reserve: ReserveSettings = ReserveSettings()
+    rebalance: Moves = 0
+    """Replicas that the service moves at a time to even out load."""
 
 
 class AppSettings(_Strict):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Literal
 
 from gitops.application import Application, Desired
@@ -17,7 +18,7 @@ from gitops.images.registry import ImageError
 from gitops.journal import Journal, Report
 from gitops.leftovers import sweep
 from gitops.model.deployment import Deployment, Outcome
-from gitops.model.observed import ObservedHost
+from gitops.model.observed import Observed, ObservedHost
 from gitops.model.plan import Plan, Retire, Start
 from gitops.observe.hosts import observe
 from gitops.plan.fence import crossed
@@ -27,6 +28,8 @@ from gitops.store.records import this_process
 
 Trigger = Literal["push", "poll", "manual", "rollback", "resume", "drain", "scale"]
 
+AUTOMATIC: frozenset[Trigger] = frozenset({"poll", "push"})
+"""What no person has asked for."""
 
 TOLERATED_S = 300.0
 """How long a service leaves a container alone whose failure was tolerated."""
@@ -102,22 +105,14 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         previous = app.counted(previous, observed) if previous else None
         desired = app.counted(app.resolved(desired, channels, observed), observed)
         previous = desired if commit == good else previous
-        plan = plan_for(
-            desired,
-            previous,
-            observed,
-            jobs=jobs,
-            tolerate=app.settings.tolerate_unreachable,
-            out=app.out,
-            scheduler=app.settings.placing,
-        )
+        plan = _planned(app, desired, previous, observed, jobs=jobs, even=request.trigger in AUTOMATIC)
     except ImageError as problem:
         return _no_image(app, desired, previous, channels, observed.away, request, report, problem)
     except PermanentError as problem:
         return _refuse(app, commit, good, request, report, problem)
     if plan.empty:
         return _in_sync(app, plan, good, request, report)
-    if plan.commit == good and request.trigger in {"poll", "push"} and (why := held_back(app, plan)):
+    if plan.commit == good and request.trigger in AUTOMATIC and (why := held_back(app, plan)):
         return Result("held", commit, why)
 
     locked = app.connections.locked(app.name, reached(channels, observed.away))
@@ -125,11 +120,45 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         if not jobs and (between := crossed(desired.stack, observed, app.name)):
             journal.tell("fence", f"crosses a fence, as asked: what {between} has done is not undone")
         deployment = roll_out(
-            app, desired, previous, channels, journal, request.interrupted, observed.away, jobs=jobs
+            app,
+            desired,
+            previous,
+            channels,
+            journal,
+            request.interrupted,
+            observed.away,
+            jobs=jobs,
+            scheduler=plan.scheduler,
         )
         if deployment.outcome == "succeeded":
             _tidy(app, desired, reached(channels, observed.away).values(), journal)
         return Result(deployment.outcome, commit, deployment.reason, deployment)
+
+
+def _planned(
+    app: Application,
+    desired: Desired,
+    previous: Desired | None,
+    observed: Observed,
+    *,
+    jobs: bool,
+    even: bool,
+) -> Plan:
+    """The plan of a pass; where nothing is to be done that evens out load, if it is to (`even`) and may."""
+    ways = app.settings
+    plan = partial(
+        plan_for, desired, previous, observed, jobs=jobs, tolerate=ways.tolerate_unreachable, out=app.out
+    )
+    found = plan(scheduler=ways.placing)
+    if (
+        even
+        and ways.scheduler.rebalance
+        and found.empty
+        and previous
+        and found.commit == previous.stack.commit
+    ):
+        return plan(scheduler=replace(ways.placing, rebalance=ways.scheduler.rebalance))
+    return found
 
 
 def _tidy(app: Application, good: Desired, channels: Collection[Channel], journal: Journal) -> None:
@@ -165,6 +194,8 @@ def held_back(app: Application, plan: Plan) -> str:
 
     Hosts that were missed and are back are brought to the commit in any case.
     """
+    if plan.scheduler.rebalance:
+        return ""
     last = next(iter(app.store.history(app.name, limit=1)), None)
     degraded = last is not None and last.degraded
     if degraded and _failed_lately(app, plan, last):

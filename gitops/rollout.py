@@ -154,12 +154,13 @@ def roll_out(
     away: tuple[ObservedHost, ...] = (),
     *,
     jobs: bool = True,
+    scheduler: Scheduler | None = None,
 ) -> Deployment:
     """Moves the application to the commit, or back to the last good one if that fails.
 
     The caller holds the hosts' locks, but for those that are `away`: these take no part.
     The plan is made here, from what the hosts say under the lock; without `jobs` none of the
-    commit is run.
+    commit is run. `scheduler` fills the hosts otherwise than the settings say.
 
     One whose lock another controller took over ends there: it touches nothing more, and
     the commit, which is not at fault, is not quarantined.
@@ -173,7 +174,17 @@ def roll_out(
     fleet = together(desired, previous)
     before = observe(channels, fleet, away)
     try:
-        plan, after = _go_forward(app, desired, previous, channels, journal, signals, away, jobs=jobs)
+        plan, after = _go_forward(
+            app,
+            desired,
+            previous,
+            channels,
+            journal,
+            signals,
+            away,
+            jobs=jobs,
+            scheduler=scheduler or app.settings.placing,
+        )
         journal.changes(before, after)
     except StoppedError as stop:
         journal.changes(before, observe(channels, fleet, away))
@@ -221,6 +232,7 @@ def _go_forward(
     away: tuple[ObservedHost, ...],
     *,
     jobs: bool,
+    scheduler: Scheduler,
 ) -> tuple[Plan, Observed]:
     """Plans, runs and verifies; anew without a host that is lost meanwhile, as far as that is tolerated.
 
@@ -247,7 +259,7 @@ def _go_forward(
                     tolerate=tolerate,
                     spared=spared,
                     out=app.out,
-                    scheduler=app.settings.placing,
+                    scheduler=scheduler,
                 ),
             )
         first = first or plan

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gitops.channel import Channel
 from gitops.errors import GitopsError, PermanentError, Where
@@ -80,7 +80,7 @@ def difference(plan: Plan, observed: Observed) -> Problem | None:
         tolerate=len(plan.absent),
         spared=plan.spared,
         out=dict(plan.out),
-        scheduler=plan.scheduler,
+        scheduler=replace(plan.scheduler, rebalance=0),
     )
     todo = again.starts or again.retires
     if todo:

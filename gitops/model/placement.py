@@ -45,10 +45,12 @@ class Scheduler:
     Attributes:
         strategy: `spread`: the emptiest host first, `binpack`: the fullest that has room.
         reserve: what of each host is not given to containers.
+        rebalance: how many replicas may move at a time where all else is as the commit says.
     """
 
     strategy: PackStrategy = "spread"
     reserve: Size = NOTHING
+    rebalance: int = 0
 
 
 SPREAD = Scheduler()

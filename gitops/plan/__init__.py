@@ -21,6 +21,7 @@ from gitops.plan.explain import bound_reason
 from gitops.plan.guard import ConfirmationRequiredError, removal_guard
 from gitops.plan.jobs import compare_job
 from gitops.plan.places import FragmentOf, consumers, places
+from gitops.plan.rebalance import rebalanced
 from gitops.plan.rollout import Move, order, with_edge
 from gitops.plan.rooms import claimed
 from gitops.plan.schedule import Unfit, schedule
@@ -77,6 +78,8 @@ def make_plan(
     unfit = _unfit(stack, fleet, observed)
     diffs = _diffs(stack, previous, everyone, containers, seen, absent, away, spared, out, unfit, jobs=run)
     gone = tuple(c for c in containers if stack.service(c.service) is None)
+    if scheduler.rebalance and scheduler.strategy == "spread" and not (gone or absent):
+        diffs = rebalanced(diffs, fleet, observed, most=scheduler.rebalance, out=out, unfit=unfit)
     placed = schedule(
         stack,
         diffs,

@@ -25,6 +25,7 @@ class Need:
     outgoing: tuple[Container, ...] = ()  # what the new one takes over from, best first
     adopted: Container | None = None  # already there, but an earlier rollout broke off before it served
     displaced: bool = False  # nothing but its host is against what it has: without room elsewhere it waits
+    leaves: bool = False  # the host that it has is not for it, though nothing is against that
 
     @property
     def replaces_well(self) -> bool:

@@ -257,6 +257,8 @@ class _Filling:
             if not ports_free or not self._fits(service, need, room, batch):
                 raise refusal(service, need.slot, [room], NOWHERE, batch)
             return room
+        if need.leaves:
+            return None
         homes = (self.rooms[c.host] for c in need.outgoing if c.host in self.rooms)
         home = next((room for room in homes if takes(service, room, self._unfit(service))), None)
         if home is None or (self.scheduler.strategy == "spread" and not balance.fair(home)):

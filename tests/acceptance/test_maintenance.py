@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.load import Load
-from support.shop import MakeShop, Shop
+from support.shop import MakeShop, Shop, until
 
 pytestmark = pytest.mark.lab
 
@@ -35,7 +35,7 @@ def moves(shop: Shop, *command: str) -> tuple[int, dict[str, object]]:
 
 
 def test_hosts_are_maintained_one_by_one_under_load(make_shop: MakeShop, tmp_path: Path) -> None:
-    shop = make_shop("care")
+    shop = make_shop("care", scheduler={"rebalance": True})
     db = {
         "image": shop.image("1"),
         "init": True,
@@ -93,6 +93,11 @@ def test_hosts_are_maintained_one_by_one_under_load(make_shop: MakeShop, tmp_pat
         for host in (home, other):
             code, view = moves(shop, "undrain", host)
             assert (code, view["drained"]) == (0, False)
+        assert not on(shop, other)
+        with shop.serving():
+            until(lambda: len(on(shop, other)) == 1, 120, f"a replica moved to {other}: {shop.service_log}")
+        moved = next(d for d in shop.history() if d["outcome"] == "succeeded")
+        assert (moved["trigger"], moved["changes"]["started"], moved["changes"]["stopped"]) == ("poll", 1, 1)
     assert not load.report.failures, load.report
     assert (
         shop.gitops("undrain", home).stderr.strip().endswith(f"{home} is not drained (drained: no host is)")

@@ -104,6 +104,7 @@ apps:
     assert (app.env, app.overlays, app.profiles) == ("prod", ("compose.extra.yaml",), ("debug",))
     assert (app.poll_s, app.timeout_s) == (90, 3600)
     assert app.tolerate_unreachable == Tolerance(25, percent=True)
+    assert app.scheduler.rebalance == 0
     assert (app.sync, app.self_heal, app.prune, app.on_failure) == ("manual", False, True, "revert")
 
 
@@ -308,3 +309,16 @@ apps: {}
         "3:19: expected a number of cores (such as 0.1 or 2)",
         "3:31: expected a size (such as 128M or 1G)",
     ]
+
+
+@pytest.mark.parametrize(("said", "moves"), [("true", 1), ("false", 0), ("4", 4)])
+def test_moves_are_a_number_or_a_switch(tmp_path: Path, said: str, moves: int) -> None:
+    app = "apps: {shop: {source: {repo: /r}, inventory: i}}\n"
+    assert (
+        _load(tmp_path, f"scheduler: {{rebalance: {said}}}\n{app}").app("shop").scheduler.rebalance == moves
+    )
+
+
+def test_other_moves_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="expected true, false or a number up to 1000"):
+        _load(tmp_path, "scheduler: {rebalance: -1}\n")
