@@ -18,8 +18,9 @@ from gitops.model.stack import Autoscale, Metric, Service, Stack
 MORE = 4
 """One step adds at most as many replicas as there are, or this many: one odd reading is not fed at once."""
 
-AFTER_FAILURE_S = 30.0
-"""After a change that failed nothing is tried for so long, doubled with each further failure."""
+AFTER_FAILURE_S = 10.0
+"""After a change that failed nothing is tried for so long, doubled with each further failure, and then
+half as much: where there is no room for six replicas there may be some for three."""
 
 LONGEST_REST_S = 1800.0
 
@@ -97,7 +98,9 @@ def decide(
     most = min(bounds.max, max(2 * count, count + MORE))
     wished = min(max(bounds.min if known else count, *wanted.values()), most)
     course = replace(course, wishes=_within(course.wishes, bounds.window_s, Wish(now, wished)))
-    after = wished if wished > count else min(count, course.wishes[0].count)
+    after = min(count, course.wishes[0].count)
+    if wished > count:
+        after = count + max(1, (wished - count) >> course.failures)
     if after == count or now < course.rests_until:
         return None, course
     return Scaling(service.name, count, after, _reason(bounds, wanted, readings, count, after)), course

@@ -136,6 +136,22 @@ def test_what_fails_is_tried_again_ever_later() -> None:
     assert carried_out(course, BOUNDS, now, succeeded=False).rests_until - now == AFTER_FAILURE_S
 
 
+def test_what_fails_is_tried_with_half_as_many() -> None:
+    """Where there is no room for all there may be some for a few."""
+    course, now, tried = begin(4, 0.0), 0.0, []
+    for _ in range(4):
+        change, course = decide(web(), 4, {"sessions_per_replica": 99.0}, course, now)
+        assert change is not None
+        tried.append(change.after)
+        course = carried_out(course, BOUNDS, now, succeeded=False)
+        now = course.rests_until
+    assert tried == [8, 6, 5, 5]
+    course = carried_out(course, BOUNDS, now, succeeded=True)
+    change, _ = decide(web(), 5, {"sessions_per_replica": 79.2}, course, now + BOUNDS.cooldown_s)
+    assert change is not None
+    assert change.after == 8
+
+
 def test_replicas_go_after_the_window_and_not_before() -> None:
     counts = follow([200.0] * 5 + [60.0] * 120)
     assert counts[4] == 4
