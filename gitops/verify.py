@@ -61,10 +61,15 @@ def difference(plan: Plan, observed: Observed) -> Problem | None:
     for host in observed.hosts:
         if not host.reachable:
             return Problem(f"does not answer: {host.error}", Where(host=host.name), passing=True)
+    resting = {(each.service, each.slot) for each in plan.resting}
     for container in observed.containers(plan.app):
         where = Where(host=container.host, container=container.name)
-        if container.finished:
+        if container.finished or (container.service, container.slot) in resting:
             continue
+        if container.state == "restarting":
+            return Problem(
+                f"{container.service}.{container.slot} is restarted by its engine", where, passing=True
+            )
         if container.state == "exited":
             return Problem(
                 f"{container.service}.{container.slot} exited with code {container.exit_code}", where
@@ -79,6 +84,7 @@ def difference(plan: Plan, observed: Observed) -> Problem | None:
         jobs=False,
         tolerate=len(plan.absent),
         spared=plan.spared,
+        relapses=plan.relapses,
         out=dict(plan.out),
         scheduler=replace(plan.scheduler, rebalance=0),
     )
@@ -92,10 +98,11 @@ def difference(plan: Plan, observed: Observed) -> Problem | None:
 def _down(plan: Plan, observed: Observed) -> Problem | None:
     """The first server of the plan that some load balancer or node does not hold for up.
 
-    Those of absent hosts may be down.
+    Those of absent hosts may be down, and those that are left alone for now.
     """
     absent = {each.host.name for each in plan.absent}
-    held = {keep.container for keep in plan.keeps if keep.host in absent}
+    resting = {(each.service, each.slot) for each in plan.resting}
+    held = {k.container for k in plan.keeps if k.host in absent or (k.service, k.slot) in resting}
     for place in plan.places:
         backends = [backend for backend in plan.backends if serves(place.after, backend, plan.stack)]
         names = sorted({server.name for backend in backends for server in backend.servers} - held)

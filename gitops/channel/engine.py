@@ -104,6 +104,10 @@ class Engine:
         """Starts a container; one that runs already is left alone."""
         self._post(f"/containers/{_name(name)}/start", timeout_s=120.0)
 
+    def unpause(self, name: str) -> None:
+        """Lets a paused container go on."""
+        self._post(f"/containers/{_name(name)}/unpause")
+
     def stop(self, name: str, *, grace_s: float = 10.0) -> None:
         """Sends the container's stop signal, and kills it after the grace time."""
         seconds = math.ceil(grace_s)

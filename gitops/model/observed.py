@@ -129,6 +129,7 @@ class ObservedHost:
     proxy: bool = True  # whether a HAProxy can be talked to
     networks: tuple[str, ...] = ()  # whose addresses are all its own, such as `10.96.0.0/16`; if asked
     root: bool = True  # whether we may change that
+    config: str = ""  # SHA-256 of its haproxy.cfg, hex; empty where there is none, or nobody looked
 
     @property
     def size(self) -> Size:

@@ -91,6 +91,15 @@ class Role:
 
 
 @dataclass(frozen=True)
+class HostChange:
+    """What is put right on one host beside its containers: what the edge serves, or a file."""
+
+    host: str
+    reason: str  # "server shop-web-1-0a1b2c3d disabled (MAINT)", "release file missing" ...
+    follows: bool = False  # whether it may come of what changes among the containers
+
+
+@dataclass(frozen=True)
 class Place:
     """Hosts whose HAProxy serves the same of an application: the edge, or hosts that run the same consumers.
 
@@ -101,7 +110,7 @@ class Place:
         after: what it serves in the end.
         opens: whether a service's address is to be served there that is not yet.
         network: the service network, where it is not known that all of them take it for their own.
-        differs: whether one of them has another fragment than the final one, or another HAProxy state.
+        changes: what of their fragments, files or running HAProxy is not as in the end.
     """
 
     folder: str
@@ -110,7 +119,12 @@ class Place:
     after: Role = Role()
     opens: bool = False
     network: str = ""
-    differs: bool = False
+    changes: tuple[HostChange, ...] = ()
+
+    @property
+    def differs(self) -> bool:
+        """Whether something of one of them is not as in the end."""
+        return bool(self.changes)
 
 
 @dataclass(frozen=True)
@@ -183,6 +197,15 @@ class Spared:
 
 
 @dataclass(frozen=True)
+class Relapse:
+    """One slot that has been healed lately, perhaps again and again."""
+
+    service: str
+    slot: int
+    rests: str = ""  # why it is left alone for now; empty: it is healed at once, by a new container
+
+
+@dataclass(frozen=True)
 class Pull:
     """One image that one host needs before the first container is touched."""
 
@@ -208,7 +231,8 @@ class Plan:
     before: tuple[Backend, ...] = ()  # what the edge and the nodes serve before the first phase
     backends: tuple[Backend, ...] = ()  # and at the end
     places: tuple[Place, ...] = ()  # what has a HAProxy; the edge first
-    edge_changes: bool = False  # some HAProxy differs from its final state, or a host's record of addresses
+    edge_changes: tuple[HostChange, ...] = ()  # what of some HAProxy differs from its final state
+    records: tuple[HostChange, ...] = ()  # hosts whose release file does not say what runs
     rollback: bool = False  # whether it leads back: the services' `rollback_config` holds
     previous: Stack | None = None  # what runs before, for the routes of services until they are removed
     absent: tuple[Absent, ...] = ()  # hosts of the fleet that take no part, by name
@@ -216,6 +240,8 @@ class Plan:
     out: tuple[tuple[str, str], ...] = ()  # hosts that are to be empty, with why, by name
     waiting: tuple[Spared, ...] = ()  # slots of such a host that is lost, for which there is no room
     scheduler: Scheduler = SPREAD  # how the hosts are filled
+    relapses: tuple[Relapse, ...] = ()  # slots that have been healed lately
+    resting: tuple[Relapse, ...] = ()  # those of them that need healing, and are left alone for now
 
     @property
     def commit(self) -> str:
@@ -238,6 +264,7 @@ class Plan:
         lines += [
             f"degraded, {each.service}.{each.slot} finds no room: {each.reason}" for each in self.waiting
         ]
+        lines += [f"degraded, {each.service}.{each.slot}: {each.rests}" for each in self.resting]
         return "\n".join(lines)
 
     @property
@@ -269,8 +296,8 @@ class Plan:
 
     @property
     def changes(self) -> int:
-        """How many containers are started or removed; an edge-only change counts as one."""
-        return len(self.starts) + len(self.retires) or int(self.edge_changes)
+        """How many containers are started or removed; what is put right beside them counts as one."""
+        return len(self.starts) + len(self.retires) or int(bool(self.edge_changes or self.records))
 
     @property
     def empty(self) -> bool:

@@ -31,6 +31,7 @@ EXITED = re.compile(r"Exited \((-?\d+)\)")
 HEALTH = re.compile(r"\((?:health: )?(starting|healthy|unhealthy)\)")
 STATES: frozenset[str] = frozenset(get_args(ContainerState))
 TIMEOUT_S = 5.0
+_ID = "sha256:"  # begins what an engine lists as image where the name it was made of is another one's now
 
 
 def read(engine: Engine, host: str) -> tuple[tuple[Container, ...], tuple[int, ...]]:
@@ -46,14 +47,14 @@ def read(engine: Engine, host: str) -> tuple[tuple[Container, ...], tuple[int, .
 
 
 def parse(entry: Json, host: str) -> Container | None:
-    """One entry of the engine's list; None where it is not ours, or its labels make no sense."""
+    """One entry of the engine's list; None where it is not ours. A stray one may have no service or slot."""
     labels = entry.get("Labels") or {}
     app, service, slot = (labels.get(label, "") for label in (LABEL_APP, LABEL_SERVICE, LABEL_SLOT))
     state = str(entry.get("State", "")).lower()
     state = {"configured": "created", "stopped": "exited", "stopping": "running"}.get(
         state, state
     )  # Podman's
-    if not (app and service and slot.isdecimal() and state in STATES):
+    if not (app and state in STATES):
         return None
     status = str(entry.get("Status", ""))
     exited = EXITED.search(status)
@@ -64,7 +65,7 @@ def parse(entry: Json, host: str) -> Container | None:
         host=host,
         app=app,
         service=service,
-        slot=int(slot),
+        slot=int(slot) if slot.isdecimal() else 0,
         spec=labels.get(LABEL_SPEC, ""),
         commit=labels.get(LABEL_COMMIT, ""),
         image=entry.get("Image", ""),
@@ -92,7 +93,7 @@ def _number(text: str) -> float | None:
 
 def _completed(engine: Engine, container: Container) -> Container:
     """What the list leaves out: the ports and end of what does not run, and Podman's health."""
-    if container.running and not engine.podman:
+    if container.running and not engine.podman and not container.image.startswith(_ID):
         return container
     try:
         details = engine.inspect(container.name)
@@ -118,8 +119,10 @@ def _inspected(container: Container, details: Json) -> Container:
         if binding.get("HostPort")
     }
     ended = container.state in {"exited", "dead"}
+    asked_for = details.get("Config", {}).get("Image") or container.image
     return replace(
         container,
+        image=asked_for if container.image.startswith(_ID) else container.image,
         health=_health(health) if checked else container.health,
         exit_code=int(state.get("ExitCode", 0)) if ended else container.exit_code,
         restarts=int(details.get("RestartCount", 0)),

@@ -16,15 +16,23 @@ from gitops.model.observed import Found, Release
 FOLDER = "/var/lib/gitops"
 RELEASE = "release.json"
 FRAGMENT = "haproxy.cfg"
+CONFIG = "/etc/haproxy/haproxy.cfg"
 MAX_BYTES = 1 << 20  # of one file; ours are far smaller
 
-# First a line with the networks that the host takes for its own, where an application has a fragment to serve
-# there. Then tar, which frames any content in one process, and is on every host.
+# First two lines, where an application has a fragment to serve there: the networks that the host takes for
+# its own, and the digest of haproxy.cfg. Then tar, which frames any content in one process, and is on every
+# host.
 SCRIPT = r"""
 PATH="$PATH:/usr/sbin:/sbin"
 cd "$1" 2>/dev/null || exit 0
+config=$2
 set -- */haproxy.cfg
-if [ -f "$1" ]; then echo $(ip -4 route show table local type local dev lo 2>/dev/null); else echo; fi
+if [ -f "$1" ]; then
+  echo $(ip -4 route show table local type local dev lo 2>/dev/null)
+  echo "$(sha256sum <"$config")"
+else
+  printf '\n\n'
+fi
 set --
 for file in */release.json */haproxy.cfg; do
   [ -f "$file" ] && [ ! -L "$file" ] && set -- "$@" "$file"
@@ -35,20 +43,28 @@ done
 
 @dataclass(frozen=True)
 class Files:
-    """What a host keeps, each by application, and the networks whose addresses are all its own, if asked."""
+    """What a host keeps of all applications.
+
+    Attributes:
+        releases: their release files.
+        fragments: (application, its fragment of haproxy.cfg).
+        networks: those whose addresses are all the host's own, if asked.
+        config: SHA-256 of the whole haproxy.cfg, hex, if asked; empty where there is none.
+    """
 
     releases: tuple[Release, ...] = ()
     fragments: tuple[tuple[str, str], ...] = ()
     networks: tuple[str, ...] = ()
+    config: str = ""
 
 
 def read(channel: Channel) -> Files:
-    """The release files and fragments of a host.
+    """The files of a host.
 
     Raises:
         HostSetupError: the host refuses.
     """
-    done = channel.ask(SCRIPT, args=(FOLDER,), timeout_s=5.0)
+    done = channel.ask(SCRIPT, args=(FOLDER, CONFIG), timeout_s=5.0)
     if done.code != 0:
         raise HostSetupError(f"cannot read {FOLDER}", where=Where(host=channel.name))
     return parse(done.stdout)
@@ -58,10 +74,12 @@ def parse(answer: bytes) -> Files:
     """What the script wrote. A torn release file counts as none."""
     releases: list[Release] = []
     fragments: list[tuple[str, str]] = []
-    line, _, archive = answer.partition(b"\n")
+    line, _, rest = answer.partition(b"\n")
+    digest, _, archive = rest.partition(b"\n")
     networks = tuple(word for word in line.decode(errors="replace").split() if "/" in word)
+    config = digest.partition(b" ")[0].decode(errors="replace")
     if not archive:
-        return Files(networks=networks)
+        return Files(networks=networks, config=config)
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
         for member in tar:
             content = tar.extractfile(member) if member.isfile() and member.size <= MAX_BYTES else None
@@ -74,7 +92,7 @@ def parse(answer: bytes) -> Files:
             elif release := _release(path.parent.name, text):
                 releases.append(release)
     releases.sort(key=lambda release: release.app)
-    return Files(tuple(releases), tuple(sorted(fragments)), networks)
+    return Files(tuple(releases), tuple(sorted(fragments)), networks, config)
 
 
 def _release(app: str, text: str) -> Release | None:

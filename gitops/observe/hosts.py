@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,12 +15,15 @@ from gitops.model.observed import Container, Observed, ObservedHost, ProxyServer
 from gitops.observe import containers, files, haproxy
 
 SIDE_BY_SIDE = 64
+OBSERVE_S = 15.0
+"""The longest that a look at a fleet takes. A host is given up by its own timeouts before that, as a rule."""
 
 
 def observe(channels: Mapping[str, Channel], fleet: Fleet, away: Iterable[ObservedHost] = ()) -> Observed:
     """Asks every host of the fleet, side by side.
 
-    A host that cannot be asked is in the answer too, with the reason; nothing is raised for it.
+    A host that cannot be asked is in the answer too, with the reason; nothing is raised for it, and
+    none is waited for longer than `OBSERVE_S`.
 
     Args:
         channels: by host name.
@@ -31,9 +35,16 @@ def observe(channels: Mapping[str, Channel], fleet: Fleet, away: Iterable[Observ
     asked = [host for host in fleet.hosts if host.name not in known]
     if not asked:
         return Observed(tuple(sorted(known.values(), key=lambda host: host.name)))
-    with ThreadPoolExecutor(min(len(asked), SIDE_BY_SIDE)) as pool:
-        seen = pool.map(lambda host: _observe(channels[host.name], host), asked)
-        return Observed(tuple(sorted((*seen, *known.values()), key=lambda host: host.name)))
+    pool = ThreadPoolExecutor(min(len(asked), SIDE_BY_SIDE), thread_name_prefix="observe")
+    looks = {host.name: pool.submit(_observe, channels[host.name], host) for host in asked}
+    pool.shutdown(wait=False)
+    deadline = time.monotonic() + OBSERVE_S
+    for name, look in looks.items():
+        try:
+            known[name] = look.result(max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            known[name] = ObservedHost(name, reachable=False, error=f"no answer within {OBSERVE_S:g} s")
+    return Observed(tuple(sorted(known.values(), key=lambda host: host.name)))
 
 
 def _observe(channel: Channel, host: Host) -> ObservedHost:
@@ -73,6 +84,7 @@ def _ask(channel: Channel, host: Host) -> ObservedHost:
         proxy=bool(facts.stats.path and facts.master.path),
         networks=kept.networks,
         root=facts.sudo or facts.user == "root",
+        config=kept.config,
     )
 
 

@@ -10,7 +10,19 @@ from gitops.errors import PermanentError
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Container, Observed
 from gitops.model.placement import SPREAD, Scheduler
-from gitops.model.plan import Absent, Keep, Phase, Place, Plan, Pull, RetirePhase, Spared, Start
+from gitops.model.plan import (
+    Absent,
+    HostChange,
+    Keep,
+    Phase,
+    Place,
+    Plan,
+    Pull,
+    Relapse,
+    RetirePhase,
+    Spared,
+    Start,
+)
 from gitops.model.stack import Service, Stack
 from gitops.plan import edge
 from gitops.plan.absent import Held, absent_hosts, held
@@ -20,7 +32,7 @@ from gitops.plan.discovery import found
 from gitops.plan.explain import bound_reason
 from gitops.plan.guard import ConfirmationRequiredError, removal_guard
 from gitops.plan.jobs import compare_job
-from gitops.plan.places import FragmentOf, consumers, places
+from gitops.plan.places import ConfigOf, FragmentOf, consumers, places
 from gitops.plan.rebalance import rebalanced
 from gitops.plan.rollout import Move, order, with_edge
 from gitops.plan.rooms import claimed
@@ -39,10 +51,13 @@ def make_plan(
     rollback: bool = False,
     jobs: bool = True,
     fragment: FragmentOf | None = None,
+    config: ConfigOf | None = None,
     tolerate: int = 0,
     spared: tuple[Spared, ...] = (),
     out: Mapping[str, str] = NOWHERE,
     scheduler: Scheduler = SPREAD,
+    relapses: tuple[Relapse, ...] = (),
+    shut: Mapping[str, str] = NOWHERE,
 ) -> Plan:
     """The way from what runs to what one commit says.
 
@@ -56,12 +71,16 @@ def make_plan(
         jobs: whether jobs that have not been run are; else nothing but services is brought about.
         fragment: renders the final haproxy.cfg fragment, to be compared with what the
             load balancers have; without it that never differs.
+        config: digests the whole haproxy.cfg that fragments make, empty where they make none, to
+            be compared likewise.
         tolerate: how many hosts may be absent: the plan goes on without them, and what
             they have stays as it is.
         spared: slots that stay as they are, because what was to take their place has failed.
         out: hosts that are to be empty, with why, such as `host h2 drained` or `host h2 lost`: what runs
             there is moved, but for what has its data there. They may be absent whatever is tolerated.
         scheduler: how the hosts are filled.
+        relapses: slots that have been healed lately: some of them are left alone for now.
+        shut: hosts that are given nothing new, with why; what they have stays.
 
     Raises:
         TransientError: more hosts are absent, or one without which nothing can be done.
@@ -76,10 +95,24 @@ def make_plan(
     away = held(stack, previous, absent, observed, seen, rollback=rollback, out=out)
     run = jobs and not rollback
     unfit = _unfit(stack, fleet, observed)
-    diffs = _diffs(stack, previous, everyone, containers, seen, absent, away, spared, out, unfit, jobs=run)
+    diffs = _diffs(
+        stack,
+        previous,
+        everyone,
+        containers,
+        seen,
+        absent,
+        away,
+        spared,
+        relapses,
+        out,
+        unfit,
+        jobs=run,
+        back=rollback,
+    )
     gone = tuple(c for c in containers if stack.service(c.service) is None)
     if scheduler.rebalance and scheduler.strategy == "spread" and not (gone or absent):
-        diffs = rebalanced(diffs, fleet, observed, most=scheduler.rebalance, out=out, unfit=unfit)
+        diffs = rebalanced(diffs, fleet, observed, most=scheduler.rebalance, out={**shut, **out}, unfit=unfit)
     placed = schedule(
         stack,
         diffs,
@@ -88,7 +121,7 @@ def make_plan(
         observed,
         complete=not absent,
         rollback=rollback,
-        out=out,
+        out={**shut, **out},
         unfit=unfit,
         scheduler=scheduler,
     )
@@ -100,7 +133,7 @@ def make_plan(
         order(move), lines | away.stays | away.leaves, fleet, seen.weights, leaves=away.leaves
     )
     there = consumers(stack, observed, diffs, starts.values())
-    where = places(stack, previous, fleet, observed, there, final, fragment)
+    where = places(stack, previous, fleet, observed, there, final, fragment, config)
     return Plan(
         app=stack.app,
         stack=stack,
@@ -111,7 +144,7 @@ def make_plan(
             *(
                 _keep(
                     stack.app,
-                    diff.service,
+                    diff,
                     c,
                     {**unfit.get(diff.service.name, NOWHERE), **out},
                     placed.waiting.get((diff.service.name, c.slot), ""),
@@ -125,7 +158,8 @@ def make_plan(
         before=before,
         backends=final,
         places=where,
-        edge_changes=any(place.differs for place in where) or _unrecorded(stack, fleet, observed),
+        edge_changes=tuple(change for place in where for change in place.changes),
+        records=_records(stack, previous, fleet, observed),
         rollback=rollback,
         previous=previous,
         absent=absent,
@@ -133,6 +167,12 @@ def make_plan(
         out=tuple(sorted(out.items())),
         waiting=_nowhere(diffs, placed.waiting),
         scheduler=scheduler,
+        relapses=relapses,
+        resting=tuple(
+            Relapse(diff.service.name, slot, why)
+            for diff in diffs
+            for slot, why in sorted(diff.rests.items())
+        ),
     )
 
 
@@ -167,10 +207,13 @@ def _waiting(diff: ServiceDiff, waiting: Mapping[tuple[str, int], str]) -> Servi
     )
 
 
-def _keep(app: str, service: Service, container: Container, out: Mapping[str, str], waiting: str) -> Keep:
+def _keep(app: str, diff: ServiceDiff, container: Container, out: Mapping[str, str], waiting: str) -> Keep:
+    service = diff.service
     kept = (service.name, container.slot, container.host, container.name)
     if waiting:
         return Keep(*kept, f"stays: no room elsewhere: {waiting}", bound=True)
+    if rests := diff.rests.get(container.slot):
+        return Keep(*kept, rests)
     if container.host in out and service.volumes and service.job is None:
         return Keep(*kept, bound_reason(app, service, container.host, out[container.host]), bound=True)
     return Keep(*kept)
@@ -198,10 +241,12 @@ def _diffs(
     absent: Iterable[Absent],
     away: Held,
     spared: Iterable[Spared],
+    relapses: Iterable[Relapse],
     out: Mapping[str, str],
     unfit: Unfit,
     *,
     jobs: bool,
+    back: bool,
 ) -> tuple[ServiceDiff, ...]:
     gone = frozenset(each.host.name for each in absent)
     hosts = [host.name for host in fleet.container_hosts]
@@ -225,6 +270,8 @@ def _diffs(
             out=out,
             unfit=unfit.get(service.name, NOWHERE),
             moved=away.moved_of(service.name),
+            relapses={each.slot: each.rests for each in relapses if each.service == service.name},
+            back=back,
         )
 
     return tuple(diff(service) for service in stack.services)
@@ -246,8 +293,11 @@ def _lines_now(
     gone: Iterable[Container],
     seen: edge.Seen,
 ) -> frozenset[edge.Line]:
-    """What the edge serves before the first step: what stays, and of what goes only what takes traffic."""
-    kept = [c for diff in diffs for c in diff.keeps]
+    """What the edge serves before the first step: what stays, and of what goes only what takes traffic.
+
+    A server whose container is left alone for now stays, too, but is not taken in.
+    """
+    kept = [c for diff in diffs for c in diff.keeps if c.slot not in diff.rests or c.name in seen.anywhere]
     leaving = [*gone, *(c for diff in diffs for c in diff.outgoing)]
     return frozenset().union(
         *(edge.container_lines(c, edge.targets(c.service, stack), fleet) for c in kept),
@@ -265,12 +315,21 @@ def _pulls(stack: Stack, starts: Iterable[Start]) -> tuple[Pull, ...]:
     return tuple(Pull(host, image) for host, image in sorted(pairs))
 
 
-def _unrecorded(stack: Stack, fleet: Fleet, observed: Observed) -> bool:
-    """Whether a host that has a record of the application has other addresses of its services in it."""
-    states = [state for host in fleet.hosts if (state := observed.host(host.name))]
-    return any(
-        release.services != found(stack)
-        for state in states
-        for release in state.releases
-        if release.app == stack.app
-    )
+def _records(
+    stack: Stack, previous: Stack | None, fleet: Fleet, observed: Observed
+) -> tuple[HostChange, ...]:
+    """The hosts whose release file lacks, or has other addresses of the services in it.
+
+    A rollout writes all of them anyway. One of an older commit stays, and none need be there where
+    nothing runs: a commit that changed nothing was recorded without a rollout.
+    """
+    again = previous is not None and previous.commit == stack.commit and observed.containers(stack.app)
+    changes = []
+    for host in sorted(fleet.hosts, key=lambda host: host.name):
+        state = observed.host(host.name)
+        told = [release for release in state.releases if release.app == stack.app] if state else []
+        if any(release.services != found(stack) for release in told):
+            changes.append(HostChange(host.name, "its record of addresses differs", follows=True))
+        elif state and not told and again and (host.runs_containers or host.balances):
+            changes.append(HostChange(host.name, "release file missing"))
+    return tuple(changes)

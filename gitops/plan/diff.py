@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from gitops.model.observed import Container
 from gitops.model.stack import Service
-from gitops.plan.explain import missing_reason, spec_reason, state_reason
+from gitops.plan.explain import image_reason, missing_reason, spec_reason, state_reason
+
+STARTABLE = frozenset({"created", "exited", "paused"})
+"""States out of which an engine takes a container by a start."""
 
 NOWHERE: Mapping[str, str] = MappingProxyType({})
 NOTHING: Mapping[int, str] = MappingProxyType({})
@@ -23,7 +26,7 @@ class Need:
     reason: str
     host: str = ""  # fixed for mode global, else the scheduler's choice
     outgoing: tuple[Container, ...] = ()  # what the new one takes over from, best first
-    adopted: Container | None = None  # already there, but an earlier rollout broke off before it served
+    adopted: Container | None = None  # already there: it was not switched in yet, or starts again in place
     displaced: bool = False  # nothing but its host is against what it has: without room elsewhere it waits
     leaves: bool = False  # the host that it has is not for it, though nothing is against that
 
@@ -50,6 +53,7 @@ class ServiceDiff:
     keeps: tuple[Container, ...] = ()
     needs: tuple[Need, ...] = ()
     surplus: tuple[Surplus, ...] = ()
+    rests: Mapping[int, str] = field(default_factory=dict)  # slots that are left alone for now, and why
 
     @property
     def outgoing(self) -> tuple[Container, ...]:
@@ -76,7 +80,7 @@ class _Judge:
             return self.out[container.host]
         if container.spec != self.service.container.digest:
             return spec_reason(container, self.before, self.service)
-        if reason := state_reason(container):
+        if reason := image_reason(container, self.service) or state_reason(container):
             return reason
         published = dict(container.ports)
         for target in self.service.balanced:
@@ -87,6 +91,37 @@ class _Judge:
             if port in self.claims:
                 return f"allotted port {port} is claimed by {self.claims[port]}"
         return ""
+
+    def startable(self, container: Container) -> bool:
+        """Whether a container that does not run is what runs elsewhere, and only has to be started."""
+        known = self.before is not None and self.before.container.digest == self.service.container.digest
+        as_running = replace(container, state="running", health="none")
+        return known and container.state in STARTABLE and not self.objection(as_running)
+
+    def need(
+        self,
+        slot: int,
+        host: str,
+        ranked: Sequence[Container],
+        *,
+        in_place: bool,
+        crowded: str,
+        lost: Collection[str],
+    ) -> Need | None:
+        """What a slot with containers, best first, needs; None where the best one stays.
+
+        Whatever stopped it, starting it again is the quickest way back: the edge need not even be told.
+        """
+        best, others = ranked[0], ranked[1:]
+        if reason := self.objection(best) or crowded:
+            if in_place and self.startable(best):
+                return Need(slot, reason, host, tuple(others), best)
+            displaced = best.host in lost and best.well and best.spec == self.service.container.digest
+            return Need(slot, reason, host, tuple(ranked), displaced=displaced)
+        if self.settled(best) or not any(other.well for other in others):
+            return None
+        reason = self.objection(others[0]) or f"duplicate of slot {slot}"
+        return Need(slot, f"{reason}, taken up again", host, tuple(others), best)
 
     def best_first(self, containers: Sequence[Container]) -> list[Container]:
         """The one to keep or to take over from first.
@@ -111,6 +146,8 @@ def compare(
     absent: Collection[str] = (),
     held: Collection[int] = (),
     spared: Collection[int] = (),
+    relapses: Mapping[int, str] = NOTHING,
+    back: bool = False,
     out: Mapping[str, str] = NOWHERE,
     unfit: Mapping[str, str] = NOWHERE,
     moved: Mapping[int, str] = NOTHING,
@@ -127,6 +164,8 @@ def compare(
         absent: those of the hosts that cannot be used.
         held: slots that they have, as far as is known.
         spared: slots that stay on what they had, because the new container failed and that is tolerated.
+        relapses: slots that have been healed lately, and why they are left alone for now, or empty.
+        back: whether this goes back: then nothing is started again in place.
         out: those of the hosts that are to be empty, with why. What has its data there stays all the same.
         unfit: those of the hosts that the service's constraints exclude, with why.
         moved: slots that such a host had which cannot be used, with why.
@@ -140,13 +179,16 @@ def compare(
         for slot, host in wanted.items():
             if host in out:
                 extra += [Surplus(c, out[host]) for c in judge.best_first(found.get(slot, ()))]
-        wanted = {slot: host for slot, host in wanted.items() if host not in absent and host not in out}
+        empty = {host for slot, host in wanted.items() if host in lost and not found.get(slot)}
+        gone = {*absent, *out, *empty}  # data that is not there yet binds nothing to a host
+        wanted = {slot: host for slot, host in wanted.items() if host not in gone}
     else:
         wanted = {slot: "" for slot in range(1, service.replicas + 1) if slot not in held}
         found, extra = _replicated_slots(service, before, containers)
     keeps: list[Container] = []
     needs: list[Need] = []
     crowded = _crowded(judge, found)
+    rests: dict[int, str] = {}
     for slot in sorted(wanted):
         ranked = judge.best_first(found.get(slot, ()))
         if slot in spared:
@@ -155,21 +197,26 @@ def compare(
             keeps += kept
             extra += [Surplus(c, "failed, which is tolerated") for c in ranked if c not in kept]
             continue
-        if not ranked:
+        if relapses.get(slot) and not (ranked and not judge.objection(ranked[0])):
+            rests[slot] = relapses[slot]
+            keeps += ranked[:1]
+        elif not ranked:
             reason = moved.get(slot) or missing_reason(slot, before, service, first=not containers)
             needs.append(Need(slot, reason, wanted[slot], displaced=same and slot in moved))
-            continue
-        best, others = ranked[0], ranked[1:]
-        if reason := judge.objection(best) or crowded.get(slot, ""):
-            displaced = best.host in lost and best.well and best.spec == service.container.digest
-            needs.append(Need(slot, reason, wanted[slot], tuple(ranked), displaced=displaced))
-        elif not settled(best) and any(other.well for other in others):
-            reason = judge.objection(others[0]) or f"duplicate of slot {slot}"
-            needs.append(Need(slot, f"{reason}, taken up again", wanted[slot], tuple(others), best))
+        elif need := judge.need(
+            slot,
+            wanted[slot],
+            ranked,
+            in_place=not back and slot not in relapses,
+            crowded=crowded.get(slot, ""),
+            lost=lost,
+        ):
+            needs.append(need)
         else:
+            best, others = ranked[0], ranked[1:]
             keeps.append(best)
             extra += [Surplus(c, judge.objection(c) or f"duplicate of slot {slot}", best) for c in others]
-    return ServiceDiff(service, tuple(keeps), tuple(needs), tuple(extra))
+    return ServiceDiff(service, tuple(keeps), tuple(needs), tuple(extra), rests)
 
 
 def _crowded(judge: _Judge, found: Mapping[int, Sequence[Container]]) -> dict[int, str]:
@@ -197,8 +244,14 @@ def _replicated_slots(
         found.setdefault(container.slot, []).append(container)
     had = before.replicas if before and before.mode == "replicated" else 0
     had = had if had > service.replicas else max(found, default=0)
+    same = before is not None and before.replicas == service.replicas
+
+    def why(slot: int) -> str:
+        stray = same or slot < 1
+        return "stray container, its slot is not wanted" if stray else f"scaled {had} -> {service.replicas}"
+
     extra = [
-        Surplus(container, f"scaled {had} -> {service.replicas}")
+        Surplus(container, why(slot))
         for slot in sorted(found)
         if not 1 <= slot <= service.replicas
         for container in sorted(found.pop(slot), key=lambda c: (c.host, c.name))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Container, Observed, ObservedHost, ProxyServer
-from gitops.model.plan import Backend, Server, Start
+from gitops.model.plan import Backend, HostChange, Server, Start
 from gitops.model.stack import Stack
 
 
@@ -128,8 +128,31 @@ def backends(lines: Iterable[Line], weights: Mapping[str, int] | None = None) ->
     return tuple(Backend(service, target, tuple(servers)) for (service, target), servers in found.items())
 
 
-def drifted(app: str, final: tuple[Backend, ...], state: ObservedHost) -> bool:
-    """Whether a HAProxy that reported servers lacks one of the final ones, or does not fully use it."""
+def drifted(app: str, final: tuple[Backend, ...], state: ObservedHost) -> tuple[HostChange, ...]:
+    """What a HAProxy that reported servers serves otherwise than in the end.
+
+    A server that waits in maintenance for its removal takes nothing, and is no difference.
+    """
     wanted = {(backend_name(app, b.service, b.target), server.name) for b in final for server in b.servers}
-    used = {(s.backend, s.name) for s in state.servers if not _disabled(s) and s.weight == 1}
-    return bool(state.servers) and not wanted <= used
+    if not state.servers:
+        return ()
+    found = _otherwise(app, wanted, state.servers)
+    return tuple(HostChange(state.name, reason, follows) for reason, follows in found)
+
+
+def _otherwise(
+    app: str, wanted: Collection[tuple[str, str]], servers: Iterable[ProxyServer]
+) -> Iterator[tuple[str, bool]]:
+    """Each difference, and whether it may come of a change among the containers."""
+    there = {(s.backend, s.name): s for s in servers if s.backend.startswith(f"{app}.")}
+    for place in sorted(wanted):
+        server = there.get(place)
+        if server is None:
+            yield f"server {place[1]} missing in HAProxy", True
+        elif _disabled(server):
+            yield f"server {place[1]} disabled in HAProxy ({server.status})", False
+        elif server.weight != 1:
+            yield f"server {place[1]} has weight {server.weight} in HAProxy", False
+    for place, server in sorted(there.items()):
+        if place not in wanted and not _disabled(server):
+            yield f"server {place[1]} in HAProxy is not of the commit", True

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from gitops.model.image import short
+from gitops.model.image import parse, short
 from gitops.model.observed import Container
 from gitops.model.stack import ContainerSpec, Service
 
@@ -105,8 +105,24 @@ def spec_reason(container: Container, before: Service | None, service: Service) 
     return sentence(differences(before.container, service.container))
 
 
+def image_reason(container: Container, service: Service) -> str:
+    """Why a container whose label tells the right spec is not of it: somebody made it of another image.
+
+    The digest decides: Podman tells no tag, and of images that are alike it may tell another one's name.
+    """
+    wanted, there = parse(service.container.image), parse(container.image)
+    if not wanted.digest or wanted.digest == there.digest:
+        return ""
+    return f"image changed by hand: {short(service.container.image)} -> {short(container.image)}"
+
+
 def state_reason(container: Container) -> str:
-    """Why a container of the right spec cannot stay, such as `container exited (3)`; or empty."""
+    """Why a container of the right spec cannot stay, such as `container exited (3)`; or empty.
+
+    One that its engine is starting again by its restart policy is the engine's business.
+    """
+    if container.state == "restarting":
+        return ""
     if not container.running:
         code = f" ({container.exit_code})" if container.exit_code is not None else ""
         return f"container {container.state}{code}"

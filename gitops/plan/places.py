@@ -9,7 +9,7 @@ from ipaddress import IPv4Network
 from gitops.errors import PermanentError, TransientError, Where
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Observed, ObservedHost
-from gitops.model.plan import Backend, Place, Role, Start
+from gitops.model.plan import Backend, HostChange, Place, Role, Start
 from gitops.model.stack import Service, Stack
 from gitops.plan import edge
 from gitops.plan.diff import ServiceDiff
@@ -17,6 +17,9 @@ from gitops.plan.discovery import listeners
 
 FragmentOf = Callable[[Stack, Stack | None, tuple[Backend, ...], Role], str]
 """Renders what one HAProxy serves of an application: its haproxy.cfg fragment."""
+
+ConfigOf = Callable[[Mapping[str, str], bool], str]
+"""Digests the whole haproxy.cfg that the fragments of all applications make, of the edge or of a node."""
 
 Consumer = tuple[str, str]  # application, service
 
@@ -56,6 +59,7 @@ def places(
     there: Consumers,
     final: tuple[Backend, ...],
     fragment: FragmentOf | None,
+    config: ConfigOf | None = None,
 ) -> tuple[Place, ...]:
     """The HAProxies of an application, those that serve the same together; the edge alone comes first.
 
@@ -67,6 +71,7 @@ def places(
         there: what runs on them.
         final: what is served in the end.
         fragment: renders a final fragment, to be compared with what is there; without it none differs.
+        config: digests the whole haproxy.cfg that fragments make, to be compared likewise.
 
     Raises:
         TransientError: a host runs consumers and has no HAProxy, or has lost the service network.
@@ -93,7 +98,11 @@ def places(
             *roles,
             opens=any(_unheard(stack, roles[0], state) for state in groups[roles]),
             network=stack.service_network if any(_astray(stack, roles[0], s) for s in groups[roles]) else "",
-            differs=any(_differs(stack, roles[1], state, final, fragment) for state in groups[roles]),
+            changes=tuple(
+                change
+                for state in sorted(groups[roles], key=lambda state: state.name)
+                for change in _changes(stack, roles[1], state, final, fragment, config)
+            ),
         )
         for roles in ordered
     )
@@ -164,18 +173,32 @@ def _astray(stack: Stack, role: Role, state: ObservedHost) -> bool:
     return not any(network.subnet_of(IPv4Network(own)) for own in state.networks)
 
 
-def _differs(
-    stack: Stack, role: Role, state: ObservedHost, final: tuple[Backend, ...], fragment: FragmentOf | None
-) -> bool:
-    """Whether a host's fragment, or what its HAProxy serves, is not the final one."""
+def _changes(
+    stack: Stack,
+    role: Role,
+    state: ObservedHost,
+    final: tuple[Backend, ...],
+    fragment: FragmentOf | None,
+    config: ConfigOf | None,
+) -> Iterator[HostChange]:
+    """What of a host's fragment, haproxy.cfg or running HAProxy is not as in the end."""
     here = tuple(backend for backend in final if serves(role, backend, stack))
-    if edge.drifted(stack.app, here, state) or _astray(stack, role, state):
-        return True
-    if fragment is None:
-        return False
-    anything = role.services or (role.edge and any(service.served for service in stack.services))
-    wanted = fragment(stack, None, final, role) if anything else ""
-    return dict(state.fragments).get(stack.app, "") != wanted
+    yield from edge.drifted(stack.app, here, state)
+    if _astray(stack, role, state):
+        yield HostChange(state.name, "the service network is not its own", follows=True)
+    fragments = dict(state.fragments)
+    own = fragments.get(stack.app, "")
+    if fragment is not None:
+        anything = role.services or (role.edge and any(service.served for service in stack.services))
+        wanted = fragment(stack, None, final, role) if anything else ""
+        if own != wanted:
+            runs = any(server.backend.startswith(f"{stack.app}.") for server in state.servers)
+            gone = bool(wanted and runs and not own)
+            reason = "its part of haproxy.cfg is missing" if gone else "haproxy.cfg differs"
+            yield HostChange(state.name, reason, follows=not gone)
+            return
+    if config and own and state.config and config(fragments, role.edge) not in {"", state.config}:
+        yield HostChange(state.name, "haproxy.cfg was changed by hand")
 
 
 def serves(role: Role, backend: Backend, *stacks: Stack | None) -> bool:

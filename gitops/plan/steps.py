@@ -17,6 +17,7 @@ def steps(plan: Plan) -> tuple[Step, ...]:
         *_opening(plan),
         *(step for phase in plan.phases for step in _phase(plan, phase)),
         *_edge_only(plan),
+        *(Step(0, "record", "", 0, change.host, change.reason) for change in plan.records),
         *(Step(0, "keep", keep.service, keep.slot, keep.host, keep.reason) for keep in plan.keeps),
     )
 
@@ -104,8 +105,5 @@ def _edge_only(plan: Plan) -> Iterator[Step]:
     if not plan.edge_changes or any(phase.backends is not None for phase in plan.phases):
         return
     batch = max((phase.batch for phase in plan.phases), default=0) + 1
-    differing = sorted(host for place in plan.places if place.differs for host in place.hosts)
-    for host in differing:
-        yield Step(batch, "switch", "", 0, host, "haproxy.cfg differs")
-    if not differing and not plan.starts and not plan.retires:
-        yield Step(batch, "record", "", 0, "", "where its services are found, and by whom")
+    for change in sorted(plan.edge_changes, key=lambda change: change.host):
+        yield Step(batch, "switch", "", 0, change.host, change.reason)

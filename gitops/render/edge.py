@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -111,6 +113,19 @@ def assemble(fragments: Mapping[str, str], *, edge: bool = True) -> str:
             ),  # stable: by application within
         )
     )
+
+
+def digest(fragments: Mapping[str, str], edge: bool) -> str:
+    """The SHA-256 of the whole file that the fragments make, hex; empty where they make none."""
+    return _digest(tuple(sorted(fragments.items())), edge)
+
+
+@functools.lru_cache(maxsize=64)  # asked at every pass, of fragments that hardly ever change
+def _digest(fragments: tuple[tuple[str, str], ...], edge: bool) -> str:
+    try:
+        return hashlib.sha256(assemble(dict(fragments), edge=edge).encode()).hexdigest()
+    except PermanentError:  # whoever swaps the file says what is wrong with them
+        return ""
 
 
 def structure(config: str) -> str:

@@ -13,6 +13,8 @@ from gitops.tasks.outcome import LOG_LINES, Outcome, TaskError
 
 APP, SERVICE, SLOT, SPEC = "gitops.app", "gitops.service", "gitops.slot", "gitops.spec"
 
+KILL_S = 10.0  # for a container to be gone after its kill
+
 Row = Mapping[str, Any]
 """What a task says of one container."""
 
@@ -51,7 +53,7 @@ def last_lines(engine: Engine, name: str, most: int = LOG_LINES) -> list[str]:
 
 
 def start(engine: Engine, service: Service, row: Row, *, check: bool = False) -> Outcome:
-    """Creates and starts a container unless it is there with the same spec, slot and ports.
+    """Creates and starts a container unless it is there with the same spec, slot and ports, and runs.
 
     Raises:
         TaskError: kind `create`.
@@ -60,7 +62,7 @@ def start(engine: Engine, service: Service, row: Row, *, check: bool = False) ->
     body = slot_body(service["body"], row)
     there = find(engine, name)
     if there is not None and same(there, body):
-        if there["State"]["Running"]:
+        if there["State"]["Running"] and not there["State"].get("Paused"):
             return Outcome(changed=False, message=f"{label} runs")
     elif there is not None:
         _own(there, name)
@@ -72,6 +74,10 @@ def start(engine: Engine, service: Service, row: Row, *, check: bool = False) ->
             there = None
         if there is None:
             engine.create(name, body)
+        if there is not None and there["State"].get("Paused"):
+            # Let go on it would serve at once, while its engine holds it for unhealthy for an interval.
+            engine.kill(name)
+            engine.wait(name, timeout_s=KILL_S)
         engine.start(name)
     except EngineError as error:
         message = f"{label} cannot be started: {error.message}"
@@ -124,6 +130,8 @@ def remove(engine: Engine, name: str, grace_s: float, *, check: bool = False) ->
     if check:
         return Outcome(changed=True, message=f"{name} would be stopped and removed")
     try:
+        if there["State"].get("Paused"):
+            engine.unpause(name)  # it has to hear the stop signal
         if there["State"]["Running"]:
             engine.stop(name, grace_s=grace_s)
         engine.remove(name, force=True)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from gitops.model.fleet import CONTAINER_HOSTS, LOAD_BALANCERS, Fleet, Host
-from gitops.model.observed import Container, Observed, ObservedHost, ProxyServer
+from gitops.model.observed import Container, Observed, ObservedHost, ProxyServer, Release
 from gitops.model.placement import SPREAD, Constraint, Placement, Scheduler
 from gitops.model.plan import Backend, Phase, Plan, Role, ShiftPhase, Spared, StartPhase
 from gitops.model.size import CORE, Size
@@ -28,7 +28,7 @@ from gitops.model.stack import (
     UpdateConfig,
 )
 from gitops.plan import make_plan
-from gitops.plan.diff import NOWHERE
+from gitops.plan.diff import NOWHERE, STARTABLE
 from gitops.plan.edge import backend_name
 
 APP = "shop"
@@ -167,7 +167,7 @@ def applied(plan: Plan, observed: Observed) -> Observed:
 
 
 def walk(plan: Plan, observed: Observed) -> Iterator[tuple[Phase | None, Observed]]:
-    """What the fleet reports after each step: start, switch, drain, removal, and the last switch."""
+    """What the fleet reports after each step: start, switch, drain, removal, last switch and release."""
     for phase in plan.phases:
         if isinstance(phase, StartPhase):
             observed = _started(plan, phase, observed)
@@ -180,8 +180,14 @@ def walk(plan: Plan, observed: Observed) -> Iterator[tuple[Phase | None, Observe
             yield phase, observed
             observed = _removed(plan, {(r.host, r.container) for r in phase.retires}, observed)
         yield phase, observed
-    if plan.edge_changes or plan.phases:
-        yield None, _switched(plan, plan.backends, observed)
+    if not plan.empty:
+        yield None, _released(plan, _switched(plan, plan.backends, observed))
+
+
+def _released(plan: Plan, observed: Observed) -> Observed:
+    release = Release(plan.app, plan.commit, "d1")
+    hosts = {host.name for host in plan.fleet.hosts}
+    return Observed(tuple(replace(h, releases=(release,)) if h.name in hosts else h for h in observed.hosts))
 
 
 def _started(plan: Plan, phase: StartPhase, observed: Observed) -> Observed:
@@ -223,7 +229,8 @@ def with_container(observed: Observed, new: Container, *, adopt: bool = False) -
         there = next((c for c in host.containers if c.name == new.name), None)
         if there is not None:
             assert adopt, f"name {new.name} is taken on {host.name}"
-            assert (there.spec, there.slot, there.running) == (new.spec, new.slot, True)
+            assert (there.spec, there.slot) == (new.spec, new.slot)
+            assert there.running or there.state in STARTABLE
             assert set(new.ports) <= set(there.ports)
             others = tuple(c for c in host.containers if c is not there)
             now = replace(there, health=new.health, state=new.state, exit_code=new.exit_code)

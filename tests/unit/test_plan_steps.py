@@ -8,6 +8,7 @@ from support.planning import altered, deployed, nothing_on, plan_of, small_fleet
 
 from gitops.model.observed import Observed
 from gitops.model.plan import Plan, Step
+from gitops.model.stack import Ingress
 from gitops.plan import steps
 
 
@@ -47,15 +48,31 @@ def test_what_does_not_serve_is_not_drained() -> None:
     stack = stack_of({"web": {"ports": [80]}})
     observed = deployed(stack, fleet)
     (container,) = observed.containers("shop")
-    plan = plan_of(stack, fleet, altered(observed, container.name, state="exited", exit_code=1), stack)
+    plan = plan_of(stack, fleet, altered(observed, container.name, state="dead"), stack)
     assert [step.action for step in steps(plan)] == ["pull", "stop", "remove", "start", "switch"]
 
 
 def test_routes_alone() -> None:
     fleet = small_fleet(1)
     stack = stack_of({"web": {"ports": [80]}})
-    observed = Observed(tuple(replace(host, fragments=()) for host in deployed(stack, fleet).hosts))
-    assert steps(plan_of(stack, fleet, observed, stack)) == (
+    here = replace(stack.services[0], ingress=(Ingress(80, path="/new"),))
+    moved = replace(stack, services=(here,))
+    assert steps(plan_of(moved, fleet, deployed(stack, fleet), stack)) == (
         Step(1, "switch", "", 0, "lb1", "haproxy.cfg differs"),
         Step(0, "keep", "web", 1, "h1", "unchanged"),
     )
+
+
+def test_what_is_missing_beside_the_containers() -> None:
+    fleet = small_fleet(1)
+    stack = stack_of({"web": {"ports": [80]}})
+    observed = deployed(stack, fleet)
+    without_files = [replace(host, fragments=(), releases=()) for host in observed.hosts]
+    plan = plan_of(stack, fleet, Observed(tuple(without_files)), stack)
+    assert steps(plan) == (
+        Step(1, "switch", "", 0, "lb1", "its part of haproxy.cfg is missing"),
+        Step(0, "record", "", 0, "h1", "release file missing"),
+        Step(0, "record", "", 0, "lb1", "release file missing"),
+        Step(0, "keep", "web", 1, "h1", "unchanged"),
+    )
+    assert plan.changes == 1

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from support.planning import applied, deployed, lost, plan_of, small_fleet, stack_of
+from support.planning import altered, applied, deployed, lost, plan_of, small_fleet, stack_of
 
 from gitops.model.observed import Observed
-from gitops.model.plan import Plan
+from gitops.model.plan import Plan, Relapse
+from gitops.plan import make_plan
 from gitops.verify import difference
 
 FLEET = small_fleet()
@@ -58,3 +59,27 @@ def test_a_host_that_is_lost_meanwhile_is_missed() -> None:
     assert problem is not None
     assert problem.where.host == "h2"
     assert problem.passing
+
+
+def test_what_its_engine_restarts_has_not_settled() -> None:
+    observed = deployed(NOW, FLEET)
+    plan = plan_of(NOW, FLEET, observed, NOW)
+    it = next(c for c in observed.containers("shop") if c.service == "worker")
+    problem = difference(plan, altered(observed, it.name, state="restarting"))
+    assert problem is not None
+    assert (problem.message, problem.passing) == (f"worker.{it.slot} is restarted by its engine", True)
+
+
+def test_a_slot_that_is_left_alone_for_now_is_not_missed() -> None:
+    whole = deployed(NOW, FLEET)
+    it = next(c for c in whole.containers("shop") if c.service == "web")
+    observed = altered(whole, it.name, state="exited", exit_code=3)
+    rests = (Relapse("web", it.slot, "crash loop: next try in 40 s"),)
+    plan = make_plan(NOW, FLEET, observed, previous=NOW, relapses=rests)
+    assert difference(plan, with_status(observed, it.name, "DOWN")) is None
+    again = difference(plan, altered(observed, it.name, state="running"))
+    assert again is None
+    other = next(c for c in whole.containers("shop") if c.service == "web" and c.slot != it.slot)
+    problem = difference(plan, altered(observed, other.name, state="exited", exit_code=3))
+    assert problem is not None
+    assert problem.where.container == other.name

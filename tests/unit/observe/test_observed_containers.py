@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -89,10 +89,24 @@ def test_a_link_is_not_the_name() -> None:
 
 @pytest.mark.parametrize(
     "labels",
-    [None, {}, {"gitops.app": "shop"}, {**LABELS, "gitops.slot": "first"}, {**LABELS, "gitops.slot": "-1"}],
+    [{"gitops.app": "shop"}, {**LABELS, "gitops.slot": "first"}, {**LABELS, "gitops.slot": "-1"}],
 )
+def test_a_container_under_our_label_without_a_slot_is_a_stray_one(labels: dict[str, str]) -> None:
+    found = parse(entry(Labels=labels), "h1")
+    assert found is not None
+    assert (found.app, found.slot) == ("shop", 0)
+
+
+@pytest.mark.parametrize("labels", [None, {}, {"gitops.service": "web", "gitops.slot": "1"}])
 def test_containers_of_others_are_left_out(labels: dict[str, str] | None) -> None:
     assert parse(entry(Labels=labels), "h1") is None
+
+
+def test_what_an_image_was_asked_for_as_where_the_engine_lists_its_id_alone() -> None:
+    details = {"Config": {"Image": "other:2"}, "State": {}}
+    engine = FakeEngine([entry(Image="sha256:0123")], details)
+    (container,), _ = read(engine, "h1")  # type: ignore[arg-type]  # a fake
+    assert container.image == "other:2"
 
 
 class FakeEngine:
@@ -150,14 +164,18 @@ def test_release_files_and_fragments() -> None:
         }
     )
     routes = b"local 127.0.0.0/8 scope host local 127.0.0.1 scope host local 10.96.0.0/16 scope host\n"
-    kept = parse_files(routes + archive)
+    digest = "ab" * 32
+    kept = parse_files(routes + f"{digest}  -\n".encode() + archive)
     assert kept.releases == (Release("shop", "c0ffee", "d1"), Release("vote", "beef", "d2", (QUEUE,)))
     assert kept.fragments == (("blog", "backend blog\n"), ("shop", "backend shop\n"))
     assert kept.networks == ("127.0.0.0/8", "10.96.0.0/16")
+    assert kept.config == digest
+    assert parse_files(b"\n\n" + archive) == replace(kept, config="", networks=())
 
 
 def test_a_host_without_any_file() -> None:
-    assert parse_files(b"\n") == Files()
+    assert parse_files(b"\n\n") == Files()
+    assert parse_files(b"") == Files()
 
 
 def _tar(files: dict[str, bytes]) -> bytes:

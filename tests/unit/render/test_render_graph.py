@@ -6,7 +6,7 @@ import pytest
 from support.planning import deployed, nothing_on, plan_of, small_fleet, stack_of, walk
 from support.rendering import CASES, update
 
-from gitops.model.plan import Plan, Retire, ShiftPhase, Start, StartPhase
+from gitops.model.plan import HostChange, Plan, Retire, ShiftPhase, Start, StartPhase
 from gitops.render.graph import Gate, Pulls, Release, Step, Switch, Watch, graph
 
 
@@ -127,7 +127,7 @@ def test_a_new_route_is_served_before_a_job_that_comes_after_it() -> None:
     smoke = tuple(
         phase for phase in plan.phases if isinstance(phase, StartPhase) and phase.when == "post-deploy"
     )
-    steps = graph(replace(plan, phases=smoke, edge_changes=True))
+    steps = graph(replace(plan, phases=smoke, edge_changes=(HostChange("lb1", "haproxy.cfg differs"),)))
     by_name = {step.name: step for step in steps}
     runs = [step for step in steps if isinstance(step.work, Start)]
     waited = {name for step in runs for name in step.after}
@@ -188,7 +188,8 @@ def test_each_thing_waits_for_what_it_needs(plan: Plan) -> None:
 def test_the_edge_alone_is_a_step_of_its_own() -> None:
     plan = replace(update(), phases=(), pulls=())
     (place,) = plan.places
-    differs, same = (replace(plan, places=(replace(place, differs=value),)) for value in (True, False))
+    wrong = (HostChange(place.hosts[0], "haproxy.cfg differs"),)
+    differs, same = (replace(plan, places=(replace(place, changes=changes),)) for changes in (wrong, ()))
     assert [step.name for step in graph(differs)] == ["switch 1", "release"]
     assert [step.name for step in graph(same)] == ["release"]
 

@@ -49,6 +49,17 @@ class MemoryEngine:
     def stop(self, name: str, *, grace_s: float) -> None:
         self.calls.append(f"stop {name} {grace_s:g}")
 
+    def unpause(self, name: str) -> None:
+        self.calls.append(f"unpause {name}")
+
+    def kill(self, name: str) -> None:
+        self.calls.append(f"kill {name}")
+
+    def wait(self, name: str, *, timeout_s: float) -> int:
+        assert timeout_s
+        self.calls.append(f"wait {name}")
+        return 137
+
     def remove(self, name: str, *, force: bool) -> None:
         assert force
         self.calls.append(f"remove {name}")
@@ -113,6 +124,23 @@ def test_one_that_stopped_is_started_again(engine: Any, folder: Path) -> None:
     engine.calls.clear()
     assert start(engine, folder).changed
     assert "create shop-web-1-abc" not in engine.calls
+
+
+def test_one_that_is_paused_begins_anew_in_place(engine: Any, folder: Path) -> None:
+    """Let go on, it would serve while its engine still holds it for unhealthy."""
+    start(engine, folder)
+    engine.there["shop-web-1-abc"]["State"] = {"Running": True, "Paused": True}
+    engine.calls.clear()
+    assert start(engine, folder).changed
+    assert [call.split()[0] for call in engine.calls] == ["volume", "kill", "wait", "start"]
+
+
+def test_one_that_is_paused_hears_its_stop_signal(engine: Any, folder: Path) -> None:
+    start(engine, folder)
+    engine.there["shop-web-1-abc"]["State"] = {"Running": True, "Paused": True}
+    engine.calls.clear()
+    assert container.remove(engine, "shop-web-1-abc", 5.0).changed
+    assert [call.split()[0] for call in engine.calls] == ["unpause", "stop", "remove"]
 
 
 @pytest.mark.parametrize("difference", [{"slot": 2}, {"ports": [[80, 20007]]}])

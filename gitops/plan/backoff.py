@@ -1,0 +1,72 @@
+"""How long a slot that needs healing again and again is left alone. Pure: the clock is an argument."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from gitops.model.plan import Relapse
+
+FIRST_S = 1.0
+"""Seconds between the first heal of a slot and the second; twice as many before each further one."""
+
+LONGEST_S = 300.0
+"""The most seconds between two heals."""
+
+STOOD_S = 600.0
+"""A slot that has stood for so many seconds after a heal has recovered: nothing is counted any more."""
+
+WINDOW_S = 3600.0
+"""How far back heals matter: with more of them than fit in here the delay is the longest in any case."""
+
+
+@dataclass(frozen=True)
+class Heal:
+    """One time that a slot was healed, or that it was tried."""
+
+    service: str
+    slot: int
+    at: float  # when that had ended, seconds since 1970
+
+
+def waits(heals: Iterable[Heal], now: float) -> Mapping[tuple[str, int], float]:
+    """Seconds for which each slot that was healed lately is left alone yet; 0 where it no longer is.
+
+    Args:
+        heals: what is recorded, in any order; what a clock that was wrong has put into the future
+            does not count.
+        now: seconds since 1970.
+    """
+    times: dict[tuple[str, int], list[float]] = {}
+    for heal in heals:
+        if heal.at <= now:
+            times.setdefault((heal.service, heal.slot), []).append(heal.at)
+    found = {}
+    for slot, ended in times.items():
+        last = max(ended)
+        if now - last < STOOD_S:
+            found[slot] = max(0.0, last + delay_s(_in_a_row(sorted(ended))) - now)
+    return found
+
+
+def delay_s(heals: int) -> float:
+    """Seconds to the next heal after so many in a row."""
+    return float(min(FIRST_S * 2.0 ** min(heals - 1, 30), LONGEST_S))
+
+
+def _in_a_row(ended: list[float]) -> int:
+    """How many of the heals, in order of time, belong to the last series."""
+    count = 1
+    for earlier, later in zip(reversed(ended[:-1]), reversed(ended), strict=False):
+        if later - earlier >= STOOD_S:
+            break
+        count += 1
+    return count
+
+
+def relapses(left: Mapping[tuple[str, int], float]) -> tuple[Relapse, ...]:
+    """What planning is told of slots that were healed lately, from the seconds that `waits` gives."""
+    return tuple(
+        Relapse(service, slot, f"crash loop: next try in {seconds:.0f} s" if seconds else "")
+        for (service, slot), seconds in sorted(left.items())
+    )
