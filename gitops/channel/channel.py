@@ -191,6 +191,11 @@ class Channel:
             return self.connect()
 
     @property
+    def standing(self) -> bool:
+        """Whether a connection stands; the host itself is not asked."""
+        return self._transport.standing()
+
+    @property
     def fenced(self) -> bool:
         """Whether this channel acts under the host's lock, also one that was lost: then nothing reconnects.
 
