@@ -23,6 +23,7 @@ from gitops.model.stack import SERVICE_NETWORK, Stack
 from gitops.plan.autoscale import counts_of, counts_running, scaled
 from gitops.source.git import Clone
 from gitops.store.records import Store
+from gitops.watch.watcher import Hosts
 
 REMEMBERED_COMMITS = 8  # the last good one, the newest one, and what lies between them
 
@@ -47,14 +48,14 @@ class Application:
     connections: Connections
     standby: Standby
     state_dir: Path
-    lost: Mapping[str, str] = field(default_factory=dict)
-    """Hosts that have not answered for too long, with why: `host h2 lost`."""
+    hosts: Hosts = field(default_factory=Hosts)
+    """What is known of its hosts beyond what they report: those that are lost, or do not answer now."""
     _read: dict[tuple[str, str], Desired] = field(default_factory=dict)
 
     @property
     def out(self) -> Mapping[str, str]:
         """Hosts that are to run nothing of it, with why."""
-        return {**{host: f"host {host} drained" for host in self.store.drained.every()}, **self.lost}
+        return {host: f"host {host} drained" for host in self.store.drained.every()}
 
     @property
     def clone(self) -> Clone:

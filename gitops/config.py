@@ -286,6 +286,10 @@ class AppSettings(_Strict):
     profiles: tuple[Annotated[str, AfterValidator(_word)], ...] = ()
     poll_s: Annotated[Duration, _at_least(1, 86400), Field(alias="poll")] = 30.0
     """Seconds between two looks at the repository."""
+    observe_s: Annotated[Duration, _at_least(1, 86400), Field(alias="observe")] = 30.0
+    """Seconds between two full looks at the hosts; what happens there is told as it happens."""
+    host_lost_after_s: Annotated[Duration, _at_least(5, 86400), Field(alias="host_lost_after")] = 30.0
+    """Seconds without an answer after which a host's replicas are started elsewhere."""
     sync: Literal["auto", "manual"] = "auto"
     self_heal: bool = True
     prune: Literal[True] = True

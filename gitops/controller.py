@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import queue
-import random
 import signal
 import threading
 import time
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from gitops.agenda import Agenda
 from gitops.application import Application
 from gitops.autoscaler import Autoscaler
 from gitops.config import Settings, load
@@ -25,9 +25,12 @@ from gitops.execute.standby import Standby
 from gitops.lookout import LookOut
 from gitops.reconcile import Request, Result, Trigger, reconcile, recover
 from gitops.scaling import scale
-from gitops.source.triggers import Poll, Watch
+from gitops.source.triggers import Watch
 from gitops.store.records import Store
+from gitops.surroundings import Surroundings
 from gitops.views import result_view
+from gitops.watch.signs import Sign
+from gitops.watch.watcher import Watcher
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,7 @@ LOGGED = frozenset(
         "revert",
         "fence",
         "scale",
+        "drift",
     }
 )
 """Kinds of events."""
@@ -67,12 +71,15 @@ class _Order:
 
 
 class Worker:
-    """Follows one application: a pass at every poll, and at once when its repo changes."""
+    """Follows one application: a pass at every poll, and at once when its repo or its hosts change."""
 
-    def __init__(self, app: Application, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, app: Application, watcher: Watcher, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.app = app
         self._clock = clock
-        self._poll = Poll(app.settings.poll_s, random.Random())  # noqa: S311 - jitter, not a secret
+        self._agenda = Agenda(app.settings, clock)
+        self._surroundings = Surroundings(app, watcher, self.notice)
         self._woken = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name=f"app-{app.name}", daemon=True)
@@ -91,8 +98,17 @@ class Worker:
 
     def wake(self) -> None:
         """Asks for a pass at once; one that is under way learns of a newer commit."""
+        self._agenda.poll_now()
         self._woken.set()
         self._look_out.wake()
+
+    def notice(self, sign: Sign) -> None:
+        """Something has happened on a host: asks for a look at once, after what is under way.
+
+        A rollout's own changes are among the signs: the look that follows finds nothing to do.
+        """
+        log.debug("%s: %s", self.app.name, sign)
+        self._woken.set()
 
     def ask(self, asked: Asked, show: Show) -> View:
         """Deploys as a command asks, after what is under way; returns the result's view.
@@ -124,14 +140,16 @@ class Worker:
             self._watch.stop()
 
     def _follow(self) -> None:
-        trigger: Trigger = "poll"
         while not self._stopping.is_set():
             self._carry_out_orders()
             self._scale()
-            delay = self._pass(trigger)
+            self._pass(self._agenda.next())
             self._autoscaler.passed()
-            trigger = "push" if self._woken.wait(delay) else "poll"
+            if not self._woken.wait(self._agenda.idle_s()):
+                continue
+            self._stopping.wait(self._agenda.breath_s())  # events come in crowds
             self._woken.clear()
+        self._surroundings.leave()
 
     def _carry_out_orders(self) -> None:
         """What commands have asked for meanwhile."""
@@ -193,31 +211,44 @@ class Worker:
         del commit
         return "shutdown" if self._stopping.is_set() else ""
 
-    def _pass(self, trigger: Trigger) -> float:
-        """One pass; returns the seconds until the next."""
+    def _pass(self, trigger: Trigger) -> None:
+        """One pass, and when the next one is due."""
         app = self.app
+        began = self._clock()
+        again_s: float | None = None
         try:
+            changes_in_s = self._surroundings.look()
             if app.store.paused(app.name):
-                app.store.set_message(app.name, "paused")
+                self._tell("paused")
             elif app.settings.sync == "manual":
-                recover(app, self._report)
-                app.fetch()
-                app.store.set_message(app.name, "")
+                if trigger != "heal":
+                    recover(app, self._report)
+                    app.fetch()
+                self._tell("")
             else:
                 with self._look_out:
                     result = reconcile(app, Request(trigger, interrupted=self._interrupted), self._report)
-                app.store.set_message(app.name, result.message if result.outcome == "held" else "")
+                self._tell(result.message if result.outcome == "held" else "")
                 self._log(result)
-                if result.outcome in ("rolled-back", "failed", "superseded", "cancelled"):
+                again_s = result.again_s
+                heals = result.deployment is not None and result.deployment.heals
+                if result.outcome in ("rolled-back", "failed", "superseded", "cancelled") and not heals:
                     self.wake()  # the branch may have moved on meanwhile: the next commit goes on normally
-            return self._poll.succeeded()
+            self._surroundings.follow()
+            self._agenda.succeeded(trigger, self._clock() - began, again_s, changes_in_s)
         except GitopsError as problem:
-            log.warning("%s: %s", app.name, problem)
-            app.store.set_message(app.name, str(problem))
+            self._tell(str(problem))
+            self._agenda.failed(trigger, self._clock() - began)
         except Exception as error:  # one application's fault must not end the others'
             log.exception("%s: internal error, please report it", app.name)
             app.store.set_message(app.name, f"internal error: {type(error).__name__}: {error}")
-        return self._poll.failed()
+            self._agenda.failed(trigger, self._clock() - began)
+
+    def _tell(self, message: str) -> None:
+        """What holds the application up, for `gitops status`; logged when it is another than before."""
+        if message and message != self.app.store.message(self.app.name):
+            log.warning("%s: %s", self.app.name, message)
+        self.app.store.set_message(self.app.name, message)
 
     def _log(self, result: Result) -> None:
         if result.deployment is not None:
@@ -247,6 +278,7 @@ class Service:
         self._stopping = threading.Event()
         self._changed = threading.Event()
         self._workers: dict[str, Worker] = {}
+        self._watcher = Watcher()
 
     def run(self) -> None:
         """Serves until SIGTERM or SIGINT; then every rollout stops at its next batch boundary.
@@ -265,7 +297,9 @@ class Service:
             Store(settings.store) as store,
             Connections(owner="gitops serve") as connections,
             Standby(connections.folder, connections.environment(), ready=2) as standby,
+            Watcher() as watcher,
         ):
+            self._watcher = watcher
             standby.warm()
             self._follow(settings, store, connections, standby)
             door.enter_context(Door(self._config, self._answer))
@@ -317,6 +351,6 @@ class Service:
         for name, app_settings in wanted.items():
             if name not in self._workers:
                 app = Application(name, app_settings, store, connections, standby, settings.state_dir)
-                self._workers[name] = Worker(app)
+                self._workers[name] = Worker(app, self._watcher)
                 self._workers[name].start()
                 log.info("%s: following %s", name, app_settings.source.repo)

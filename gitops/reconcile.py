@@ -13,6 +13,7 @@ from gitops.application import Application, Desired
 from gitops.channel import Channel
 from gitops.errors import GitopsError, PermanentError
 from gitops.execute import runner
+from gitops.healing import Terms, left_alone, tell_drifts, terms
 from gitops.images.prune import prune
 from gitops.images.registry import ImageError
 from gitops.journal import Journal, Report
@@ -21,14 +22,16 @@ from gitops.model.deployment import Deployment, Outcome
 from gitops.model.observed import Observed, ObservedHost
 from gitops.model.plan import Plan, Retire, Start
 from gitops.observe.hosts import observe
+from gitops.plan.drift import drifts, sentence
 from gitops.plan.fence import crossed
 from gitops.plan.guard import removal_guard
 from gitops.rollout import Interrupted, go_back, plan_for, roll_out, together
 from gitops.store.records import this_process
 
-Trigger = Literal["push", "poll", "manual", "rollback", "resume", "drain", "scale"]
+Trigger = Literal["push", "poll", "heal", "manual", "rollback", "resume", "drain", "scale"]
+"""`heal`: something has happened on a host, or its turn has come to be looked at. Git is not asked."""
 
-AUTOMATIC: frozenset[Trigger] = frozenset({"poll", "push"})
+AUTOMATIC: frozenset[Trigger] = frozenset({"poll", "push", "heal"})
 """What no person has asked for."""
 
 TOLERATED_S = 300.0
@@ -62,12 +65,14 @@ class Result:
         commit: what the application is on, or was asked for.
         message: for a person.
         deployment: its record, where there was one.
+        again_s: seconds after which a slot that is left alone for now may be healed; None: there is none.
     """
 
     outcome: Outcome | Literal["nothing", "held"]
     commit: str
     message: str = ""
     deployment: Deployment | None = None
+    again_s: float | None = None
 
 
 def reconcile(app: Application, request: Request, report: Report) -> Result:
@@ -93,6 +98,9 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
     jobs = request.trigger != "rollback"  # an older migration must not meet the newer one's database
     if commit != good:
         app.standby.warm()  # a rollout is likely: its playbook's program is loaded meanwhile
+    mends = commit == good and request.trigger in AUTOMATIC
+    left = left_alone(app) if mends else {}
+    allowed = terms(app, left, mends=mends)
 
     try:
         desired = app.at(commit)
@@ -101,22 +109,24 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
             removal_guard(previous.stack if previous else None, desired.stack, fleet=desired.fleet)
         fleet = together(desired, previous)
         channels = app.connections.open(fleet)
-        observed = observe(channels, fleet)
+        observed = observe(channels, fleet, app.hosts.away)
         previous = app.counted(previous, observed) if previous else None
         desired = app.counted(app.resolved(desired, channels, observed), observed)
         previous = desired if commit == good else previous
-        plan = _planned(app, desired, previous, observed, jobs=jobs, even=request.trigger in AUTOMATIC)
+        plan = _planned(app, desired, previous, observed, allowed, jobs=jobs, even=mends)
     except ImageError as problem:
         return _no_image(app, desired, previous, channels, observed.away, request, report, problem)
     except PermanentError as problem:
         return _refuse(app, commit, good, request, report, problem)
+    again_s = min((left[each.service, each.slot] for each in plan.resting), default=None)
     if plan.empty:
-        return _in_sync(app, plan, good, request, report)
-    if plan.commit == good and request.trigger in AUTOMATIC and (why := held_back(app, plan)):
+        return replace(_in_sync(app, plan, good, request, report), again_s=again_s)
+    if mends and (why := held_back(app, plan)):
         return Result("held", commit, why)
 
     locked = app.connections.locked(app.name, reached(channels, observed.away))
     with locked, recorded(app, commit, good, request.trigger, report) as journal:
+        tell_drifts(journal, plan)
         if not jobs and (between := crossed(desired.stack, observed, app.name)):
             journal.tell("fence", f"crosses a fence, as asked: what {between} has done is not undone")
         deployment = roll_out(
@@ -129,10 +139,11 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
             observed.away,
             jobs=jobs,
             scheduler=plan.scheduler,
+            **allowed,
         )
         if deployment.outcome == "succeeded":
             _tidy(app, desired, reached(channels, observed.away).values(), journal)
-        return Result(deployment.outcome, commit, deployment.reason, deployment)
+        return Result(deployment.outcome, commit, deployment.reason, deployment, again_s)
 
 
 def _planned(
@@ -140,15 +151,14 @@ def _planned(
     desired: Desired,
     previous: Desired | None,
     observed: Observed,
+    allowed: Terms,
     *,
     jobs: bool,
     even: bool,
 ) -> Plan:
     """The plan of a pass; where nothing is to be done that evens out load, if it is to (`even`) and may."""
     ways = app.settings
-    plan = partial(
-        plan_for, desired, previous, observed, jobs=jobs, tolerate=ways.tolerate_unreachable, out=app.out
-    )
+    plan = partial(plan_for, desired, previous, observed, jobs=jobs, out=app.out, hosts=app.hosts, **allowed)
     found = plan(scheduler=ways.placing)
     if (
         even
@@ -174,7 +184,8 @@ def _choose(app: Application, request: Request, good: str | None) -> tuple[str, 
 
     A quarantined one leaves the last good one in force, unless a person asked for it.
     """
-    commit = request.commit or app.fetch()
+    known = app.store.target(app.name) if request.trigger == "heal" else None
+    commit = request.commit or known or app.fetch()
     why = app.store.quarantined(app.name).get(commit)
     if why is None:
         return commit, ""
@@ -194,28 +205,33 @@ def held_back(app: Application, plan: Plan) -> str:
 
     Hosts that were missed and are back are brought to the commit in any case.
     """
-    if plan.scheduler.rebalance:
-        return ""
     last = next(iter(app.store.history(app.name, limit=1)), None)
+    if plan.scheduler.rebalance:
+        failed = last is not None and last.state == "failed" and _ago_s(last) < TOLERATED_S
+        return "not evened out: that failed a short while ago" if failed else ""
     degraded = last is not None and last.degraded
     if degraded and _failed_lately(app, plan, last):
         return "degraded: what failed is tried again later, or by gitops sync"
     back = degraded and not plan.missed
     if app.settings.self_heal or back:
         return ""
-    return f"drifted: {plan.changes} changes to heal, and self_heal is false"
+    return f"drifted, and self_heal is false: {sentence(drifts(plan))}"
 
 
 def _failed_lately(app: Application, plan: Plan, last: Deployment | None) -> bool:
     """Whether all that differs are slots whose containers failed a short while ago, which was tolerated."""
     if last is None or last.commit != plan.commit:
         return False
-    ago = datetime.now(UTC) - datetime.fromisoformat(last.finished_at)
     told = [event.data for event in app.store.events(last.id) if event.kind == "tolerated"]
     spared = {(data["service"], data["slot"]) for data in told}
     changes: tuple[Start | Retire, ...] = (*plan.starts, *plan.retires)
     differ = {(change.service, change.slot) for change in changes}
-    return bool(differ) and differ <= spared and ago.total_seconds() < TOLERATED_S
+    return bool(differ) and differ <= spared and _ago_s(last) < TOLERATED_S
+
+
+def _ago_s(ended: Deployment) -> float:
+    """Seconds since a deployment has ended."""
+    return (datetime.now(UTC) - datetime.fromisoformat(ended.finished_at)).total_seconds()
 
 
 def left_half_way(app: Application, commit: str) -> bool:
@@ -225,7 +241,9 @@ def left_half_way(app: Application, commit: str) -> bool:
     refused before its first step (it has no phases) left the last good commit in force.
     """
     last = next(iter(app.store.history(app.name, limit=1)), None)
-    return last is not None and last.commit == commit and last.state == "failed" and bool(last.phases)
+    if last is None or last.heals:
+        return False
+    return last.commit == commit and last.state == "failed" and bool(last.phases)
 
 
 def recover(app: Application, report: Report) -> None:
@@ -263,6 +281,7 @@ def recorded(
     app: Application, commit: str, good: str | None, trigger: Trigger, report: Report
 ) -> Iterator[Journal]:
     """Opens a deployment's record, and closes it as failed if our own code breaks: a record never hangs."""
+    trigger = "poll" if trigger == "heal" and commit != good else trigger
     deployment = app.store.begin(app.name, commit, good or "", trigger, this_process())
     journal = Journal(app.store, deployment, report)
     try:

@@ -21,7 +21,7 @@ from gitops.model.deployment import Deployment
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Observed, ObservedHost
 from gitops.model.placement import SPREAD, Scheduler
-from gitops.model.plan import Plan, Role, Spared
+from gitops.model.plan import Plan, Relapse, Role, Spared
 from gitops.model.tolerance import ANY, NONE, Tolerance
 from gitops.observe.hosts import observe
 from gitops.plan import fence, make_plan
@@ -30,12 +30,13 @@ from gitops.plan.discovery import discovered
 from gitops.plan.jobs import hosts_of_runs
 from gitops.plan.spare import spare
 from gitops.render import deployment as render
-from gitops.render.edge import check_claims
+from gitops.render.edge import check_claims, digest
 from gitops.render.haproxy import fragment
 from gitops.tasks import CANCEL, PROMOTE, STOP
 from gitops.tasks.outcome import TaskError
 from gitops.tasks.ways import way_of
 from gitops.verify import NotVerifiedError, verify
+from gitops.watch.watcher import Hosts
 
 log = logging.getLogger(__name__)
 
@@ -93,19 +94,24 @@ def plan_for(
     jobs: bool = True,
     tolerate: Tolerance = NONE,
     spared: tuple[Spared, ...] = (),
+    relapses: tuple[Relapse, ...] = (),
     out: Mapping[str, str] = NOWHERE,
+    hosts: Hosts | None = None,
     scheduler: Scheduler = SPREAD,
 ) -> Plan:
     """The plan from what was observed to what is desired, with the addresses of its services.
 
     `previous` lends the words for the reasons, and its hosts: one that has left
     the fleet is emptied, and so is one that is `out` (name -> why). As many others as `tolerate`
-    says may be absent.
+    says may be absent. Of `hosts` those that are lost and do not answer are out, too.
 
     Raises:
         TransientError: hosts that are needed do not answer.
         PermanentError: the commit fits nowhere, or wants what another application has at the edge.
     """
+    known = hosts or Hosts()
+    silent = {host.name for host in observed.away}
+    lost = {name: why for name, why in known.lost.items() if name in silent}
     fleet = together(desired, previous)
     before = previous.stack if previous else None
     stack, before = discovered(desired.stack, before, fleet, observed, IPv4Network(desired.network))
@@ -117,9 +123,12 @@ def plan_for(
         rollback=rollback,
         jobs=jobs,
         fragment=fragment,
+        config=digest,
         tolerate=tolerate.of(desired.fleet),
         spared=spared,
-        out=out,
+        relapses=relapses,
+        out={**lost, **out},
+        shut=known.shut,
         scheduler=scheduler,
     )
     if not rollback and not plan.empty:
@@ -155,12 +164,18 @@ def roll_out(
     *,
     jobs: bool = True,
     scheduler: Scheduler | None = None,
+    tolerate: Tolerance | None = None,
+    relapses: tuple[Relapse, ...] = (),
 ) -> Deployment:
     """Moves the application to the commit, or back to the last good one if that fails.
 
     The caller holds the hosts' locks, but for those that are `away`: these take no part.
     The plan is made here, from what the hosts say under the lock; without `jobs` none of the
-    commit is run. `scheduler` fills the hosts otherwise than the settings say.
+    commit is run. `scheduler` fills the hosts otherwise than the settings say. As many hosts as
+    `tolerate` says may be absent, or as the settings do, and slots may be left alone for now
+    (`relapses`).
+
+    What only mends the good commit has nothing to go back to: if that fails it ends there.
 
     One whose lock another controller took over ends there: it touches nothing more, and
     the commit, which is not at fault, is not quarantined.
@@ -170,6 +185,7 @@ def roll_out(
         boundary.
     """
     journal.move("planning")
+    tolerate = app.settings.tolerate_unreachable if tolerate is None else tolerate
     signals = Signals(journal, interrupted)
     fleet = together(desired, previous)
     before = observe(channels, fleet, away)
@@ -184,6 +200,8 @@ def roll_out(
             away,
             jobs=jobs,
             scheduler=scheduler or app.settings.placing,
+            tolerate=tolerate,
+            relapses=relapses,
         )
         journal.changes(before, after)
     except StoppedError as stop:
@@ -199,6 +217,8 @@ def roll_out(
         log.info("%s: %s failed: %s", app.name, desired.stack.commit[:12], failure)
         if passed := app.connections.passed_over(channels):
             return journal.move("failed", "\n".join([str(failure), *_passed(passed)]))
+        if journal.deployment.heals:
+            return journal.move("failed", str(failure))
         _quarantine(app, desired, previous, str(failure))
         if _pauses(desired, failure) and not _rescaled(desired, previous):
             return journal.move("failed", f"{failure}\nleft as it is: update_config.failure_action is pause")
@@ -233,6 +253,8 @@ def _go_forward(
     *,
     jobs: bool,
     scheduler: Scheduler,
+    tolerate: Tolerance,
+    relapses: tuple[Relapse, ...],
 ) -> tuple[Plan, Observed]:
     """Plans, runs and verifies; anew without a host that is lost meanwhile, as far as that is tolerated.
 
@@ -243,25 +265,24 @@ def _go_forward(
     Returns:
         The last plan, and what the hosts reported when it was verified.
     """
-    tolerate = app.settings.tolerate_unreachable
     first: Plan | None = None
     spared: tuple[Spared, ...] = ()
     while True:
         with journal.phase("plan"):
-            plan = app.connections.allotments.plan(
-                app.name,
-                partial(observe, channels, together(desired, previous), away),
-                partial(
-                    plan_for,
-                    desired,
-                    previous,
-                    jobs=jobs,
-                    tolerate=tolerate,
-                    spared=spared,
-                    out=app.out,
-                    scheduler=scheduler,
-                ),
+            make = partial(
+                plan_for,
+                desired,
+                previous,
+                jobs=jobs,
+                tolerate=tolerate,
+                spared=spared,
+                relapses=relapses,
+                out=app.out,
+                hosts=app.hosts,
+                scheduler=scheduler,
             )
+            look = partial(observe, channels, together(desired, previous), away)
+            plan = app.connections.allotments.plan(app.name, look, make)
         first = first or plan
         try:
             if journal.deployment.state != "running":
@@ -400,6 +421,7 @@ def _go_back(
                     tolerate=ANY,
                     spared=spared,
                     out=app.out,
+                    hosts=app.hosts,
                     scheduler=app.settings.placing,
                 ),
             )

@@ -36,12 +36,19 @@ def scale(app: Application, scalings: Iterable[Scaling], interrupted: Interrupte
         return Result("held", good or "", why if good else "nothing has been deployed yet")
     desired = app.at(good)
     channels = app.connections.open(desired.fleet)
-    observed = observe(channels, desired.fleet)
+    observed = observe(channels, desired.fleet, app.hosts.away)
     present = app.counted(app.resolved(desired, channels, observed), observed)
     tolerate = app.settings.tolerate_unreachable
     placing = app.settings.placing
     as_it_is = plan_for(
-        present, present, observed, jobs=False, tolerate=tolerate, out=app.out, scheduler=placing
+        present,
+        present,
+        observed,
+        jobs=False,
+        tolerate=tolerate,
+        out=app.out,
+        hosts=app.hosts,
+        scheduler=placing,
     )
     if not as_it_is.empty and (why := held_back(app, as_it_is)):
         return Result("held", good, why)

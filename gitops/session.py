@@ -16,17 +16,22 @@ from gitops.connections import Connections
 from gitops.errors import ContendedError, GitopsError, PermanentError
 from gitops.execute.runner import write
 from gitops.execute.standby import Standby
+from gitops.healing import left_alone
 from gitops.journal import Report
 from gitops.logs import Line, container_logs
 from gitops.model.observed import Observed
 from gitops.model.plan import Plan
+from gitops.model.tolerance import ANY
 from gitops.observe.hosts import observe
 from gitops.places import find_config
+from gitops.plan.backoff import relapses
 from gitops.reconcile import Request, Result, left_half_way, reconcile
 from gitops.render import deployment as rendered
 from gitops.render.haproxy import fragment
 from gitops.rollout import plan_for, together
+from gitops.store.healing import DRIFT
 from gitops.store.records import Store
+from gitops.watch.watcher import Hosts
 
 RETRY_S = 0.5  # between two tries while another controller holds a lock
 
@@ -65,9 +70,9 @@ class Session:
             PermanentError: there is none.
         """
         settings = self.settings.app(name)
-        return Application(
-            name, settings, self.store, self.connections, self.standby, self.settings.state_dir
-        )
+        app = Application(name, settings, self.store, self.connections, self.standby, self.settings.state_dir)
+        app.hosts = Hosts(lost={host: f"host {host} lost" for host in self.store.healing.lost(name)})
+        return app
 
     def resolve(self, name: str, revision: str) -> str:
         """The full SHA of a commit, branch or tag of the application's repo."""
@@ -124,7 +129,13 @@ class Session:
         previous = app.counted(previous, observed) if previous else None
         tolerate = app.settings.tolerate_unreachable
         plan = plan_for(
-            desired, previous, observed, tolerate=tolerate, out=app.out, scheduler=app.settings.placing
+            desired,
+            previous,
+            observed,
+            tolerate=tolerate,
+            out=app.out,
+            hosts=app.hosts,
+            scheduler=app.settings.placing,
         )
         return plan, observed
 
@@ -191,13 +202,14 @@ class Session:
                 desired = app.at(good or target)
                 observed = observe(self.connections.open(desired.fleet), desired.fleet)
                 desired = app.counted(app.known(desired, observed), observed)
-                previous, tolerate = desired if good else None, app.settings.tolerate_unreachable
                 plan = plan_for(
                     desired,
-                    previous,
+                    desired if good else None,
                     observed,
-                    tolerate=tolerate,
+                    tolerate=ANY if good else app.settings.tolerate_unreachable,
+                    relapses=relapses(left_alone(app)),
                     out=app.out,
+                    hosts=app.hosts,
                     scheduler=app.settings.placing,
                 )
                 message = message or plan.notes
@@ -232,7 +244,15 @@ class Session:
             for each in deployments
             if each.trigger == "scale"
         }
-        return views.history_view(name, deployments, said, scaled)
+        healed = {
+            each.id: [
+                {"host": event.host, "reason": event.message}
+                for event in self.store.events(each.id, kind=DRIFT)
+            ]
+            for each in deployments
+            if each.heals
+        }
+        return views.history_view(name, deployments, said, scaled, healed)
 
     def logs(self, name: str, service: str, *, follow: bool, tail: int) -> Iterator[Line]:
         """`gitops logs`: lines of all replicas, each with the name of its replica."""

@@ -13,6 +13,7 @@ from gitops.model.plan import Place, Plan
 from gitops.model.stack import Service
 from gitops.plan import steps
 from gitops.plan.constraints import unmet
+from gitops.plan.drift import Drift, drifts
 from gitops.reconcile import Result
 
 View = dict[str, Any]
@@ -61,6 +62,7 @@ def status_view(
         "target_commit": target,
         "quarantined": sorted(quarantined),
         "message": message,
+        "drift": _drift_views(plan) if good else [],
         "services": services,
         "hosts": [
             {"name": host.name, "state": _host_state(host, plan), "error": host.error}
@@ -73,6 +75,13 @@ def _host_state(host: ObservedHost, plan: Plan | None) -> str:
     if not host.reachable:
         return "unreachable"
     return "drained" if plan and host.name in dict(plan.out) else "ready"
+
+
+def _drift_views(plan: Plan | None) -> list[View]:
+    """What differs from the good commit, and what is left alone for now."""
+    found = drifts(plan) if plan else ()
+    rests = [Drift(each.rests, "", each.service, each.slot) for each in plan.resting] if plan else []
+    return [{"what": each.subject, "host": each.host, "reason": each.reason} for each in (*found, *rests)]
 
 
 def _sync(plan: Plan | None, good: str, target: str, lost: Sequence[str]) -> str:
@@ -191,6 +200,7 @@ def history_view(
     deployments: Sequence[Deployment],
     said: Mapping[str, Sequence[View]],
     scaled: Mapping[str, Sequence[View]] | None = None,
+    healed: Mapping[str, Sequence[View]] | None = None,
 ) -> View:
     """`gitops history APP`: newest first.
 
@@ -199,12 +209,14 @@ def history_view(
         deployments: their records.
         said: by the id of a deployment, what its jobs have said.
         scaled: by the id of a deployment, which counts of replicas it was to change, and why.
+        healed: likewise, what it has mended or tried to, where it deployed nothing new.
     """
     views = [
         {
             **deployment_view(each),
             "jobs": list(said.get(each.id, ())),
             "scaled": list((scaled or {}).get(each.id, ())),
+            "drift": list((healed or {}).get(each.id, ())),
         }
         for each in deployments
     ]

@@ -71,7 +71,11 @@ def status_text(view: View) -> str:
         ),
     )
     hosts = columns(("HOST", "STATE", "ERROR"), ((h["name"], h["state"], h["error"]) for h in view["hosts"]))
-    blocks = ("\n".join(facts), services, _autoscale(view), replicas, hosts)
+    drift = columns(
+        ("DRIFT", "HOST", "REASON"),
+        ((d["what"] or "-", d["host"] or "-", d["reason"]) for d in view["drift"]),
+    )
+    blocks = ("\n".join(facts), drift, services, _autoscale(view), replicas, hosts)
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
@@ -98,7 +102,7 @@ def _autoscale(view: View) -> str:
 
 
 def history_text(view: View) -> str:
-    """`gitops history`: a line a deployment, the reason of one that did not succeed below it."""
+    """`gitops history`: a line a deployment; below it what it healed, and why it did not succeed."""
     if not view["deployments"]:
         return f"{view['app']} has no deployment yet"
     rows = [
@@ -119,6 +123,7 @@ def history_text(view: View) -> str:
     for line, deployment in zip(lines, view["deployments"], strict=True):
         text.append(line)
         text += [f"    {change['text']}" for change in deployment["scaled"]]
+        text += [f"    healed {each['host']}: {each['reason']}" for each in deployment["drift"]]
         if deployment["reason"]:
             text.append("    " + _indented(deployment["reason"], 4))
     return "\n".join(text)

@@ -15,6 +15,7 @@ from gitops.model.deployment import OUTCOMES, TRANSITIONS, Changes, Deployment, 
 from gitops.model.run import Run
 from gitops.store.database import BUSY_TIMEOUT_S, Database
 from gitops.store.events import EventLike, EventWriter, RecordedEvent, recorded
+from gitops.store.healing import Healing
 from gitops.store.hosts import Drained
 from gitops.store.images import Pins
 from gitops.store.owner import Clocks, Owner, boot_id, this_process
@@ -77,6 +78,7 @@ class Store:
         pins: which images the commits mean.
         drained: which hosts are out of service.
         replicas: how many replicas the controller has chosen, and by what readings.
+        healing: what was healed, and which hosts are lost.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Store:
         self.pins = Pins(self._database)
         self.drained = Drained(self._database, self._clocks)
         self.replicas = Replicas(self._database, self._clocks)
+        self.healing = Healing(self._database)
         self._lock = threading.Lock()
         self._own: dict[
             str, dict[str, Any]

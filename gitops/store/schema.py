@@ -165,6 +165,14 @@ readings = sa.Table(
     sa.Column("metrics", sa.Text, nullable=False),  # JSON object: for one replica, by metric
 )
 
+lost_hosts = sa.Table(
+    "lost_hosts",
+    metadata,
+    sa.Column("app", sa.String, primary_key=True),
+    sa.Column("host", sa.String, primary_key=True),
+    sa.Column("at", sa.String, nullable=False),  # ISO 8601, UTC
+)
+
 schema_version = sa.Table("schema_version", metadata, sa.Column("version", sa.Integer, nullable=False))
 
 Migration = Callable[[sa.Connection], None]
@@ -186,7 +194,11 @@ def _version_4(connection: sa.Connection) -> None:
     metadata.create_all(connection, [counts, readings])
 
 
-MIGRATIONS: tuple[Migration, ...] = (_version_1, _version_2, _version_3, _version_4)
+def _version_5(connection: sa.Connection) -> None:
+    metadata.create_all(connection, [lost_hosts])
+
+
+MIGRATIONS: tuple[Migration, ...] = (_version_1, _version_2, _version_3, _version_4, _version_5)
 """Each brings the database one version further; append, never change one that was released.
 
 A table is made by the version that it came with. One that changes an older table turns the
