@@ -42,6 +42,21 @@ def test_an_application_that_plans_again_gives_its_own_ports_back() -> None:
     assert allotted(allotments, "two") == 20001
 
 
+def test_an_address_allotted_to_a_deployment_under_way_is_taken_for_the_others() -> None:
+    allotments = Allotments()
+    service = Service("web", ContainerSpec("web:1"), address="10.96.0.7")
+    given: list[Observed] = []
+
+    def plan(app: str, observed: Observed) -> Plan:
+        given.append(observed)
+        return Plan(app, Stack(app, "c", (service,)), Fleet(), "")
+
+    for app in ("one", "two", "one"):
+        allotments.plan(app, lambda: HOSTS, lambda observed, app=app: plan(app, observed))
+        allotments.forget("two")
+    assert [observed.allotted for observed in given] == [frozenset(), {"10.96.0.7"}, frozenset()]
+
+
 def test_what_another_deployment_is_to_start_takes_room() -> None:
     allotments = Allotments()
     size = Size(500, 1024)

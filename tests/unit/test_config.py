@@ -156,6 +156,27 @@ apps:
     assert blog.registries["reg.example.com:5000"] == own
 
 
+def test_the_service_network_is_one_for_all_unless_an_application_says_otherwise(tmp_path: Path) -> None:
+    settings = _load(tmp_path, f"service_network: 10.1.0.0/16{MINIMAL}    service_network: 10.2.0.0/24\n")
+    assert settings.service_network == "10.1.0.0/16"
+    assert [app.service_network for app in settings.apps.values()] == ["10.2.0.0/24"]
+    assert _load(tmp_path, MINIMAL).service_network == "10.96.0.0/16"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("ten", "expected an IPv4 network, found `ten`"),
+        ("10.96.0.1/16", "expected an IPv4 network, found `10.96.0.1/16`"),
+        ("fd00::/64", "expected an IPv4 network, found `fd00::/64`"),
+        ("10.96.0.0/29", "10.96.0.0/29 has too few addresses"),
+    ],
+)
+def test_a_service_network_is_an_ipv4_network_with_room(tmp_path: Path, value: str, message: str) -> None:
+    (problem,) = _problems(tmp_path, f'service_network: "{value}"{MINIMAL}')
+    assert message in problem
+
+
 def test_wrong_registries_are_said_with_their_place(tmp_path: Path) -> None:
     text = f"""\
 image_retention: 0

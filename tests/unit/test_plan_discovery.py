@@ -216,6 +216,17 @@ def test_consumers_of_another_application_find_what_is_exposed_to_it_on_their_ho
     assert {name for name, (role, _) in found.items() if role.services} == {"h3"}
 
 
+def test_a_service_that_nobody_looks_for_yet_is_replaced_without_a_switch() -> None:
+    first, second = (stack_of({"queue": {"expose": [80], "image": image}}) for image in "ab")
+    first, second = (
+        replace(stack, services=(replace(stack.services[0], expose_to=("blog",)),))
+        for stack in (first, second)
+    )
+    changes = plan(second, deployed(first), first)
+    assert changes.starts
+    assert not [step for step in graph(changes) if isinstance(step.work, Switch)]
+
+
 def test_what_is_exposed_to_others_is_a_change_of_its_own() -> None:
     stack = services(api={}, web={})
     exposed = replace(stack, services=(replace(stack.services[0], expose_to=("blog",)), stack.services[1]))

@@ -6,8 +6,9 @@ import pytest
 from support.planning import stack_of
 
 from gitops.errors import PermanentError
-from gitops.model.plan import Backend, Server
+from gitops.model.plan import Backend, Role, Server
 from gitops.model.stack import Autoscale, Ingress, Publish, Stack
+from gitops.plan.discovery import listeners
 from gitops.render.edge import parse
 from gitops.render.haproxy import fragment
 
@@ -88,6 +89,33 @@ def test_a_removed_service_is_served_while_it_has_servers() -> None:
 def test_a_route_that_the_new_commit_has_dropped_is_gone_at_once() -> None:
     before, after = web(Ingress(80), Ingress(80, path="/old")), web(Ingress(80))
     assert routes(fragment(after, before, (backend("web", 80, "a"),))) == [("*", "/", "shop.web.80")]
+
+
+def test_a_node_serves_the_addresses_that_its_consumers_look_for_and_nothing_of_the_edge() -> None:
+    stack = web(Ingress(80), publish=(Publish(5000, 80),))
+    (service,) = stack.services
+    container = replace(service.container, expose=(9000,))
+    stack = replace(stack, services=(replace(service, container=container, address="10.96.0.7"),))
+    servers = (backend("web", 80, "a"), backend("web", 9000, "a"))
+    text = fragment(stack, None, servers, Role(edge=False, services=("web",)))
+    assert routes(text) == []
+    assert "bind :5000" not in text
+    assert listeners(text) == {("10.96.0.7", 80), ("10.96.0.7", 9000)}
+    assert "bind 10.96.0.7:80\n    mode http" in text, "as x-ingress says"
+    assert "bind 10.96.0.7:9000\n    mode tcp" in text
+    assert set(parse(text).servers) == {"shop.web.80", "shop.web.9000"}
+    assert fragment(stack, None, servers, Role(edge=False, services=("other",))) == ""
+    assert listeners(fragment(stack, None, servers)) == set()
+    both = fragment(stack, None, servers, Role(edge=True, services=("web",)))
+    assert (routes(both), listeners(both)) == (routes(fragment(stack, None, servers)), listeners(text))
+
+
+def test_a_service_that_goes_is_found_until_its_last_replica_has_gone() -> None:
+    before = web()
+    before = replace(before, services=(replace(before.services[0], address="10.96.0.7"),))
+    after, role = replace(before, services=()), Role(edge=False, services=("web",))
+    assert listeners(fragment(after, before, (backend("web", 80, "a"),), role)) == {("10.96.0.7", 80)}
+    assert fragment(after, before, (), role) == ""
 
 
 @pytest.mark.parametrize(
