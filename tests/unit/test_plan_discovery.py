@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.planning import applied, fleet_of, nothing_on, small_fleet, stack_of
+from support.planning import applied, fleet_of, lost, nothing_on, small_fleet, stack_of
 
 from gitops.errors import PermanentError, TransientError
 from gitops.model.fleet import CONTAINER_HOSTS, LOAD_BALANCERS, Fleet
@@ -54,9 +54,15 @@ def addresses(stack: Stack, observed: Observed | None = None, fleet: Fleet = FLE
     return {service.name: service.address for service in named.services if service.address}
 
 
-def plan(stack: Stack, observed: Observed, previous: Stack | None = None, fleet: Fleet = FLEET) -> Plan:
+def plan(
+    stack: Stack,
+    observed: Observed,
+    previous: Stack | None = None,
+    fleet: Fleet = FLEET,
+    tolerate: int = 0,
+) -> Plan:
     named, before = discovered(stack, previous, fleet, observed, NETWORK)
-    return make_plan(named, fleet, observed, previous=before, fragment=fragment)
+    return make_plan(named, fleet, observed, previous=before, fragment=fragment, tolerate=tolerate)
 
 
 def roles(plan: Plan) -> dict[str, tuple[Role, Role]]:
@@ -81,6 +87,16 @@ def test_an_address_is_kept_whatever_comes_and_goes(names: set[str], data: st.Da
     assert {name: after[name] for name in kept} == {
         s.name: s.address for s in before.services if s.name in kept
     }
+
+
+def test_an_address_that_hosts_report_is_kept_though_another_would_be_chosen() -> None:
+    recorded = with_release(ready(), "shop", Found("api", "10.96.200.1"))
+    assert addresses(services(api={}, web={}), recorded)["api"] == "10.96.200.1"
+    text = "\nfrontend shop.api.at80\n    bind 10.96.200.2:80\n    mode tcp\n"
+    hosts = (replace(host, fragments=(("shop", text),)) for host in ready().hosts)
+    assert addresses(services(api={}, web={}), Observed(tuple(hosts)))["api"] == "10.96.200.2"
+    outside = with_release(ready(), "shop", Found("api", "10.97.0.1"))
+    assert addresses(services(api={}, web={}), outside) == addresses(services(api={}, web={}))
 
 
 def test_an_address_that_another_application_has_is_not_given_again() -> None:
@@ -270,6 +286,21 @@ def test_old_containers_go_when_edge_and_nodes_have_drained_them() -> None:
             if isinstance((each := steps[name]).work, Switch) and step.work in each.work.drains
         )
         assert {host for place in drain.places for host in place.hosts} == {"lb1", "h1", "h2", "h3"}
+
+
+def test_a_replica_of_an_absent_host_stays_though_one_node_has_missed_it() -> None:
+    stack = services(api={"replicas": 3}, web={"replicas": 3})
+    there = deployed(stack)
+    (away,) = (c for c in there.containers("shop") if (c.host, c.service) == ("h2", "api"))
+    hosts = (
+        replace(host, servers=tuple(s for s in host.servers if s.name != away.name))
+        if host.name == "h1"
+        else host
+        for host in there.hosts
+    )
+    one = plan(stack, lost(Observed(tuple(hosts)), ["h2"]), stack, tolerate=1)
+    assert away.name in {keep.container for keep in one.keeps}
+    assert not [start for start in one.starts if start.service == "api"]
 
 
 def ancestors(steps: Mapping[str, Step], step: Step) -> set[str]:
