@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.planning import applied, fleet_of, lost, nothing_on, small_fleet, stack_of
+from support.situations import CASES
 
 from gitops.errors import PermanentError, TransientError
 from gitops.model.fleet import CONTAINER_HOSTS, LOAD_BALANCERS, Fleet
@@ -19,6 +20,7 @@ from gitops.model.plan import Place, Plan, Retire, Role, Start
 from gitops.model.stack import Stack
 from gitops.plan import make_plan
 from gitops.plan.discovery import discovered, found, listeners, sought
+from gitops.render.deployment import fragments
 from gitops.render.edge import parse
 from gitops.render.graph import Step, Switch, graph
 from gitops.render.haproxy import fragment
@@ -303,15 +305,68 @@ def test_a_replica_of_an_absent_host_stays_though_one_node_has_missed_it() -> No
     assert not [start for start in one.starts if start.service == "api"]
 
 
+SAID = st.fixed_dictionaries(
+    {
+        "image": st.sampled_from(["a", "b"]),
+        "replicas": st.integers(0, 3),
+        "parallelism": st.integers(0, 2),
+        "order": st.sampled_from(["start-first", "stop-first"]),
+        "ports": st.sampled_from([(), (), (80,), (8080,)]),
+        "expose": st.sampled_from([(), (80,), (80, 9000)]),
+    }
+)
+
+
+def routed(said: Mapping[str, Mapping[str, Any]]) -> Stack:
+    """Services with a route each: no two may have the same."""
+    stack = stack_of(said)
+    return replace(
+        stack,
+        services=tuple(
+            replace(each, ingress=tuple(replace(one, path=f"/{each.name}") for one in each.ingress))
+            for each in stack.services
+        ),
+    )
+
+
+STACKS = st.dictionaries(st.sampled_from(["api", "db", "web"]), SAID, max_size=3).map(routed)
+BOTH = fleet_of({"h1": CONTAINER_HOSTS, "h2": (CONTAINER_HOSTS, LOAD_BALANCERS), "lb1": LOAD_BALANCERS})
+
+
+@CASES
+@given(STACKS, STACKS, st.sampled_from([FLEET, BOTH]))
+def test_whatever_changes_names_are_found_and_nothing_is_stopped_that_somebody_is_sent_to(
+    before: Stack, after: Stack, fleet: Fleet
+) -> None:
+    after = replace(after, commit="c" * 40)
+    there = deployed(before, fleet)
+    changes = plan(after, there, before, fleet)
+    texts = {host.name: dict(host.fragments).get("shop", "") for host in there.hosts}
+    files = fragments(changes)
+    for work in (step.work for step in graph(changes)):
+        if isinstance(work, Switch):
+            texts |= {host: files[work.file(place)] for place in work.places for host in place.hosts}
+        elif isinstance(work, Start):
+            service = changes.stack.service(work.service)
+            assert service
+            heard = {address for address, _ in listeners(texts[work.host])}
+            assert {address for _, address in service.container.extra_hosts} <= heard
+        elif isinstance(work, Retire):
+            assert not any(f"server {work.container} " in text for text in texts.values())
+    done = served(changes, applied(changes, there))
+    assert texts == {host.name: dict(host.fragments).get("shop", "") for host in done.hosts}
+    assert plan(after, done, after, fleet).empty
+
+
 def ancestors(steps: Mapping[str, Step], step: Step) -> set[str]:
     """The names of all steps that a step waits for."""
     return set(step.after).union(*(ancestors(steps, steps[name]) for name in step.after))
 
 
-def deployed(stack: Stack) -> Observed:
+def deployed(stack: Stack, fleet: Fleet = FLEET) -> Observed:
     """What the fleet reports after the stack has been deployed to it."""
-    first = plan(stack, ready())
-    return served(first, applied(first, ready()))
+    first = plan(stack, ready(fleet), fleet=fleet)
+    return served(first, applied(first, ready(fleet)))
 
 
 def served(plan: Plan, observed: Observed) -> Observed:
