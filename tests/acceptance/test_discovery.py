@@ -42,6 +42,16 @@ def get(shop: Shop, path: str, method: str = "GET") -> str:
         return str(answer.read().decode())
 
 
+def totals_after_a_vote(shop: Shop) -> str:
+    """Votes, and returns the totals that are shown then; empty while something does not answer."""
+    try:
+        get(shop, "/cgi-bin/vote?dogs", "POST")
+        found = re.search(r"cats \d+, dogs \d+", get(shop, "/result/"))
+    except OSError:
+        return ""
+    return found[0] if found else ""
+
+
 def where(shop: Shop) -> dict[str, set[str]]:
     """Service -> hosts that run it."""
     found: defaultdict[str, set[str]] = defaultdict(set)
@@ -117,6 +127,13 @@ def test_five_services_on_different_hosts_find_each_other_by_name(make_shop: Mak
     sync(shop)
     for host in set.union(*(hosts for name, hosts in where(shop).items() if name != "result")):
         assert fragment(shop, host).count("    server vote-result-") == 4
+
+    # A host that reboots finds and is found again, with no controller at work.
+    rebooted = min(there["queue"])
+    shop.lab.run("stop", rebooted)
+    shop.lab.run("start", rebooted)
+    first = until(lambda: totals_after_a_vote(shop), 60, "all answer again")
+    until(lambda: totals_after_a_vote(shop) not in {"", first}, 60, "votes are counted again")
 
     # A host that has lost its route is told of, and nothing is touched.
     host, route = min(there["page"]), ("local", NETWORK, "dev", "lo")
