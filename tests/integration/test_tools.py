@@ -266,7 +266,7 @@ def test_bootstrap_that_does_not_reach_a_host_fails(tmp_path: Path) -> None:
     (tmp_path / "hosts").write_text("[container_hosts]\nnobody ansible_host=127.0.0.1 ansible_port=2\n")
     done = gitops("bootstrap", "--inventory", "hosts", "--check", folder=tmp_path)
     assert done.returncode == 1
-    assert "unreachable=1" in done.stdout
+    assert "unreachable=1" in done.stderr
 
 
 @pytest.fixture(scope="module")
