@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +37,13 @@ class _Held:
     users: int
 
 
+class Leaning(NamedTuple):
+    """What a deployment leans on of what the process holds, and what is to be taken for it."""
+
+    held: list[Channel]
+    wanted: list[Channel]
+
+
 @dataclass
 class Connections:
     """Channels by host, opened when first asked for and kept until `close`."""
@@ -47,6 +54,7 @@ class Connections:
     _channels: dict[Way, Channel] = field(default_factory=dict)
     _held: dict[Channel, _Held] = field(default_factory=dict)
     _mutex: threading.Lock = field(default_factory=threading.Lock)
+    _turns: dict[Channel, threading.Lock] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
         return self
@@ -111,32 +119,54 @@ class Connections:
             close_channels(asked.values(), folder)
 
     def _acquire(self, channels: Sequence[Channel]) -> None:
+        with ExitStack() as turns:
+            # By name, so that two cannot wait for each other. Whoever uses other hosts waits for nobody.
+            for channel in sorted(channels, key=lambda channel: channel.name):
+                turns.enter_context(self._turn(channel))
+            taken = self._take(self._lean(channels))
+            with self._mutex:
+                self._held.update({channel: _Held(lock, 1) for channel, lock in taken.items()})
+
+    def _turn(self, channel: Channel) -> threading.Lock:
+        """One application at a time takes a host's lock."""
         with self._mutex:
-            for channel in channels:
+            return self._turns.setdefault(channel, threading.Lock())
+
+    def _lean(self, channels: Sequence[Channel]) -> Leaning:
+        """Leans on the locks that the process holds already; tells which, and which are to be taken."""
+        with self._mutex:
+            leaning = Leaning(
+                [channel for channel in channels if channel in self._held],
+                [channel for channel in channels if channel not in self._held],
+            )
+            for channel in leaning.held:
                 # Those who still lean on it must see that it is lost: a new lock would let them go on.
-                if channel in self._held and self._held[channel].lock.lost():
+                if self._held[channel].lock.lost():
                     raise ContendedError(
                         "a deployment that has lost the host's lock has not ended yet",
                         where=Where(host=channel.name),
                     )
-            wanted = [channel for channel in channels if channel not in self._held]
-            taken: dict[Channel, Lock] = {}
-            failures: list[GitopsError] = []
-            with ThreadPoolExecutor(max_workers=max(1, len(wanted))) as pool:
-                futures = [(channel, pool.submit(channel.lock, self.owner)) for channel in wanted]
-            for channel, future in futures:
-                try:
-                    taken[channel] = future.result()
-                except GitopsError as failure:
-                    failures.append(failure)
-            if failures:
-                for lock in taken.values():
-                    lock.release()
-                raise failures[0]
-            for channel in channels:
-                users = self._held[channel].users + 1 if channel in self._held else 1
-                lock = taken[channel] if channel in taken else self._held[channel].lock
-                self._held[channel] = _Held(lock, users)
+            for channel in leaning.held:
+                self._held[channel].users += 1
+            return leaning
+
+    def _take(self, leaning: Leaning) -> dict[Channel, Lock]:
+        """Takes the locks that are missing, side by side; all or none, and nothing is leaned on then."""
+        taken: dict[Channel, Lock] = {}
+        failures: list[GitopsError] = []
+        with ThreadPoolExecutor(max_workers=max(1, len(leaning.wanted))) as pool:
+            futures = [(channel, pool.submit(channel.lock, self.owner)) for channel in leaning.wanted]
+        for channel, future in futures:
+            try:
+                taken[channel] = future.result()
+            except GitopsError as failure:
+                failures.append(failure)
+        if failures:
+            for lock in taken.values():
+                lock.release()
+            self._release(leaning.held)
+            raise failures[0]
+        return taken
 
     def _release(self, channels: Sequence[Channel]) -> None:
         with self._mutex:
