@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gitops import __version__
+from gitops.collector import relax
 from gitops.errors import GitopsError
 from gitops.lab.cli import app as lab
 from gitops.output import Output, print_result
@@ -71,6 +72,7 @@ def options(
 
 def main() -> None:
     """Runs the command line; a user's mistake ends with exit code 1 and a message, never a stack trace."""
+    relax()
     try:
         cli()
     except GitopsError as error:

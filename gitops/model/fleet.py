@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 CONTAINER_HOSTS = "container_hosts"
 LOAD_BALANCERS = "load_balancers"
@@ -48,4 +49,8 @@ class Fleet:
 
     def host(self, name: str) -> Host | None:
         """The host of that name, or None."""
-        return next((host for host in self.hosts if host.name == name), None)
+        return self._by_name.get(name)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Host]:
+        return {host.name: host for host in reversed(self.hosts)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from gitops.model.size import CORE, NOTHING, Size
@@ -146,12 +147,20 @@ class Observed:
 
     def host(self, name: str) -> ObservedHost | None:
         """What the host of that name reported, or None."""
-        return next((host for host in self.hosts if host.name == name), None)
+        return self._by_name.get(name)
+
+    @cached_property
+    def _by_name(self) -> dict[str, ObservedHost]:
+        return {host.name: host for host in reversed(self.hosts)}
 
     @property
     def away(self) -> tuple[ObservedHost, ...]:
         """The hosts that could not be asked."""
         return tuple(host for host in self.hosts if not host.reachable)
+
+    def runs(self, app: str) -> bool:
+        """Whether any host has a container of an application."""
+        return any(container.app == app for host in self.hosts for container in host.containers)
 
     def containers(self, app: str) -> tuple[Container, ...]:
         """The containers of one application on all hosts, by host, service, slot and name."""

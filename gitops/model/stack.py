@@ -285,7 +285,11 @@ class Stack:
 
     def service(self, name: str) -> Service | None:
         """The service of that name, or None."""
-        return next((service for service in self.services if service.name == name), None)
+        return self._by_name.get(name)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Service]:
+        return {service.name: service for service in reversed(self.services)}
 
     def emptied(self) -> Stack:
         """The same application with nothing in it: what a failed first deployment returns to."""

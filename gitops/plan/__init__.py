@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 from gitops.errors import PermanentError
 from gitops.model.fleet import Fleet
@@ -141,17 +141,7 @@ def make_plan(
         from_commit=previous.commit if previous else "",
         pulls=_pulls(stack, starts.values()),
         keeps=(
-            *(
-                _keep(
-                    stack.app,
-                    diff,
-                    c,
-                    {**unfit.get(diff.service.name, NOWHERE), **out},
-                    placed.waiting.get((diff.service.name, c.slot), ""),
-                )
-                for diff in diffs
-                for c in sorted(diff.keeps, key=lambda c: c.slot)
-            ),
+            *(keep for diff in diffs for keep in _keeps(stack.app, diff, out, unfit, placed.waiting)),
             *away.keeps,
         ),
         phases=phases,
@@ -188,6 +178,8 @@ def _unfit(stack: Stack, fleet: Fleet, observed: Observed) -> Unfit:
 
 def _nowhere(diffs: Iterable[ServiceDiff], waiting: Mapping[tuple[str, int], str]) -> tuple[Spared, ...]:
     """What waits for room and has no container anywhere."""
+    if not waiting:
+        return ()
     there = {(diff.service.name, container.slot) for diff in diffs for container in diff.keeps}
     return tuple(Spared(*slot, why) for slot, why in sorted(waiting.items()) if slot not in there)
 
@@ -207,16 +199,26 @@ def _waiting(diff: ServiceDiff, waiting: Mapping[tuple[str, int], str]) -> Servi
     )
 
 
-def _keep(app: str, diff: ServiceDiff, container: Container, out: Mapping[str, str], waiting: str) -> Keep:
+def _keeps(
+    app: str,
+    diff: ServiceDiff,
+    out: Mapping[str, str],
+    unfit: Unfit,
+    waiting: Mapping[tuple[str, int], str],
+) -> Iterator[Keep]:
+    """What is kept of a service, by slot, and why it is where it had to leave."""
     service = diff.service
-    kept = (service.name, container.slot, container.host, container.name)
-    if waiting:
-        return Keep(*kept, f"stays: no room elsewhere: {waiting}", bound=True)
-    if rests := diff.rests.get(container.slot):
-        return Keep(*kept, rests)
-    if container.host in out and service.volumes and service.job is None:
-        return Keep(*kept, bound_reason(app, service, container.host, out[container.host]), bound=True)
-    return Keep(*kept)
+    leave = {**unfit.get(service.name, NOWHERE), **out}
+    for c in sorted(diff.keeps, key=lambda c: c.slot):
+        kept = (service.name, c.slot, c.host, c.name)
+        if why := waiting.get((service.name, c.slot)):
+            yield Keep(*kept, f"stays: no room elsewhere: {why}", bound=True)
+        elif rests := diff.rests.get(c.slot):
+            yield Keep(*kept, rests)
+        elif c.host in leave and service.volumes and service.job is None:
+            yield Keep(*kept, bound_reason(app, service, c.host, leave[c.host]), bound=True)
+        else:
+            yield Keep(*kept)
 
 
 def _without(fleet: Fleet, absent: Iterable[Absent]) -> Fleet:
@@ -252,9 +254,13 @@ def _diffs(
     hosts = [host.name for host in fleet.container_hosts]
     claims = {port: service.name for service in stack.services for port in claimed(service)}
 
+    of_service: dict[str, list[Container]] = {}
+    for container in containers:
+        of_service.setdefault(container.service, []).append(container)
+
     def diff(service: Service) -> ServiceDiff:
         before = previous.service(service.name) if previous else None
-        own = [c for c in containers if c.service == service.name]
+        own = of_service.get(service.name, [])
         if service.job:
             return compare_job(service, before, own, hosts, run=jobs)
         return compare(
@@ -298,15 +304,15 @@ def _lines_now(
     A server whose container is left alone for now stays, too, but is not taken in.
     """
     kept = [c for diff in diffs for c in diff.keeps if c.slot not in diff.rests or c.name in seen.anywhere]
+    now = cache(partial(edge.targets, stacks=(stack,)))
+    ever = cache(partial(edge.targets, stacks=(stack, previous)))
     leaving = [*gone, *(c for diff in diffs for c in diff.outgoing)]
-    return frozenset().union(
-        *(edge.container_lines(c, edge.targets(c.service, stack), fleet) for c in kept),
-        *(
-            edge.container_lines(c, edge.targets(c.service, stack, previous), fleet)
-            for c in leaving
-            if edge.serves(c, seen)
-        ),
-    )
+    lines: set[edge.Line] = set()
+    for container in kept:
+        lines |= edge.container_lines(container, now(container.service), fleet)
+    for container in (c for c in leaving if edge.serves(c, seen)):
+        lines |= edge.container_lines(container, ever(container.service), fleet)
+    return frozenset(lines)
 
 
 def _pulls(stack: Stack, starts: Iterable[Start]) -> tuple[Pull, ...]:
@@ -323,12 +329,13 @@ def _records(
     A rollout writes all of them anyway. One of an older commit stays, and none need be there where
     nothing runs: a commit that changed nothing was recorded without a rollout.
     """
-    again = previous is not None and previous.commit == stack.commit and observed.containers(stack.app)
+    again = previous is not None and previous.commit == stack.commit and observed.runs(stack.app)
+    services = found(stack)
     changes = []
     for host in sorted(fleet.hosts, key=lambda host: host.name):
         state = observed.host(host.name)
         told = [release for release in state.releases if release.app == stack.app] if state else []
-        if any(release.services != found(stack) for release in told):
+        if any(release.services != services for release in told):
             changes.append(HostChange(host.name, "its record of addresses differs", follows=True))
         elif state and not told and again and (host.runs_containers or host.balances):
             changes.append(HostChange(host.name, "release file missing"))

@@ -118,11 +118,14 @@ def held(
         out: hosts that are to be empty, with why.
     """
     hosts = {absent.host.address: absent.host for absent in absent if absent.host.runs_containers}
+    if not hosts:
+        return Held()
     containers = observed.containers(stack.app)
     keeps: dict[tuple[str, int, str], Keep] = {}
     stays: set[Line] = set()
     leaves: set[Line] = set()
     moved: dict[tuple[str, int], str] = {}
+    taken = seen.everywhere | seen.up
     told_of = _told(stack.app, previous, observed)
     for line in (line for lines in told_of.values() for line in lines):
         away = hosts.get(line.address)
@@ -131,7 +134,7 @@ def held(
             moved[line.service, _slot(stack.app, line, None)] = out[away.name]
             continue
         # One that some HAProxy does not serve now would have to be taken in, and to pass its check.
-        if away is None or (line.service in seen.known and line.name not in seen.everywhere | seen.up):
+        if away is None or (line.service in seen.known and line.name not in taken):
             continue
         slot = _slot(stack.app, line, service if rollback else None)
         if service is None or not _useful(service, slot, line.target, containers):

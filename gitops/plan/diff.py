@@ -86,9 +86,9 @@ class _Judge:
         for target in self.service.balanced:
             if target not in published:
                 return f"port {target} is not published"
-        own = {host_port for host_port, _, _ in self.service.container.host_ports}
-        for port in sorted(set(published.values()) - own):
-            if port in self.claims:
+        if self.claims:
+            own = {host_port for host_port, _, _ in self.service.container.host_ports}
+            for port in sorted(self.claims.keys() & set(published.values()) - own):
                 return f"allotted port {port} is claimed by {self.claims[port]}"
         return ""
 
@@ -128,6 +128,8 @@ class _Judge:
 
         Of those that are alike it is the newest: what a host lost and brings back has been replaced since.
         """
+        if len(containers) == 1:
+            return list(containers)
 
         def rank(c: Container) -> tuple[bool, bool, bool, float, str, str]:
             return (bool(self.objection(c)), not c.well, not self.settled(c), -c.created_s, c.host, c.name)

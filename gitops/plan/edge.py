@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Container, Observed, ObservedHost, ProxyServer
-from gitops.model.plan import Backend, HostChange, Server, Start
+from gitops.model.plan import Backend, HostChange, Start
 from gitops.model.stack import Stack
 
 
@@ -51,11 +51,9 @@ def look(app: str, fleet: Fleet, observed: Observed) -> Seen:
     up: set[str] = set()
     for host in sorted(fleet.hosts, key=lambda host: host.name):
         state = observed.host(host.name)
-        ours = [s for s in state.servers if s.backend.startswith(f"{app}.")] if state else []
-        up |= {s.name for s in ours if s.status.startswith("UP")}
-        for service in {_service(app, s.backend) for s in ours}:
-            own = [s for s in ours if _service(app, s.backend) == service]
+        for service, own in _by_service(app, state.servers if state else ()).items():
             reported.setdefault(service, []).append(frozenset(s.name for s in own if not _disabled(s)))
+            up.update(s.name for s in own if s.status.startswith("UP"))
             if any(s.weight != 1 for s in own):
                 weights |= {s.name: s.weight for s in own}
     return Seen(
@@ -65,6 +63,18 @@ def look(app: str, fleet: Fleet, observed: Observed) -> Seen:
         up=frozenset(up),
         weights=weights,
     )
+
+
+def _by_service(app: str, servers: Iterable[ProxyServer]) -> dict[str, list[ProxyServer]]:
+    """An application's servers by the service of their backends."""
+    backends: dict[str, list[ProxyServer]] = {}
+    for server in servers:
+        backends.setdefault(server.backend, []).append(server)
+    found: dict[str, list[ProxyServer]] = {}
+    for backend, own in backends.items():
+        if backend.startswith(f"{app}."):
+            found.setdefault(_service(app, backend), []).extend(own)
+    return found
 
 
 def _service(app: str, backend: str) -> str:
@@ -90,7 +100,7 @@ def settled(container: Container, seen: Seen, *, served: bool) -> bool:
     return not served or container.name in seen.everywhere
 
 
-def targets(service: str, *stacks: Stack | None) -> tuple[int, ...]:
+def targets(service: str, stacks: Iterable[Stack | None]) -> tuple[int, ...]:
     """The container ports that are balanced over for a service in any of the stacks, sorted."""
     found = [stack.service(service) for stack in stacks if stack]
     return tuple(sorted({port for s in found if s for port in s.balanced}))
@@ -118,24 +128,18 @@ def start_lines(start: Start, fleet: Fleet) -> frozenset[Line]:
     )
 
 
-def backends(lines: Iterable[Line], weights: Mapping[str, int] | None = None) -> tuple[Backend, ...]:
-    """Lines as sorted backends, with weights by name; one without a server is left out."""
-    weighed = weights or {}
-    found: dict[tuple[str, int], list[Server]] = {}
-    for line in sorted(lines):
-        server = Server(line.name, line.address, line.port, weighed.get(line.name))
-        found.setdefault((line.service, line.target), []).append(server)
-    return tuple(Backend(service, target, tuple(servers)) for (service, target), servers in found.items())
-
-
 def drifted(app: str, final: tuple[Backend, ...], state: ObservedHost) -> tuple[HostChange, ...]:
     """What a HAProxy that reported servers serves otherwise than in the end.
 
     A server that waits in maintenance for its removal takes nothing, and is no difference.
     """
-    wanted = {(backend_name(app, b.service, b.target), server.name) for b in final for server in b.servers}
     if not state.servers:
         return ()
+    names = {(b.service, b.target): backend_name(app, b.service, b.target) for b in final}
+    wanted = {(names[b.service, b.target], server.name) for b in final for server in b.servers}
+    served = {(s.backend, s.name) for s in state.servers if s.weight == 1 and not _disabled(s)}
+    if len(served) == len(state.servers) and served == wanted:
+        return ()  # as it nearly always is
     found = _otherwise(app, wanted, state.servers)
     return tuple(HostChange(state.name, reason, follows) for reason, follows in found)
 

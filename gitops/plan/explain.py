@@ -110,6 +110,8 @@ def image_reason(container: Container, service: Service) -> str:
 
     The digest decides: Podman tells no tag, and of images that are alike it may tell another one's name.
     """
+    if container.image == service.container.image:
+        return ""
     wanted, there = parse(service.container.image), parse(container.image)
     if not wanted.digest or wanted.digest == there.digest:
         return ""

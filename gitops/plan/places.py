@@ -41,7 +41,7 @@ def consumers(
     for host in observed.hosts:
         there = [c for c in host.containers if c.state not in {"exited", "dead"}]
         during[host.name] = {(c.app, c.service) for c in there}
-        after[host.name] = {(c.app, c.service) for c in there if c.app != stack.app}
+        after[host.name] = {each for each in during[host.name] if each[0] != stack.app}
     stay = [(c.host, c.service) for diff in diffs if not diff.service.job for c in diff.keeps]
     stay += [(start.host, start.service) for start in starts if not start.job]
     for host_name, service in stay:
@@ -78,12 +78,13 @@ def places(
         PermanentError: a container has an address's port for itself on such a host.
     """
     groups: dict[tuple[Role, Role], list[ObservedHost]] = {}
-    before = previous.services if previous else ()
+    now = tuple(service for service in stack.services if service.address)
+    ever = (*now, *(service for service in (previous.services if previous else ()) if service.address))
     for host in fleet.hosts:
         state = observed.host(host.name) or ObservedHost(host.name, reachable=True)
-        after = Role(host.balances, _found(stack.app, stack.services, there.after.get(host.name, ())))
+        after = Role(host.balances, _found(stack.app, now, there.after.get(host.name, ())))
         consumed = there.during.get(host.name, ())
-        during = Role(host.balances, _found(stack.app, (*stack.services, *before), consumed))
+        during = Role(host.balances, _found(stack.app, ever, consumed))
         if during != Role(edge=False) or after != during or dict(state.fragments).get(stack.app):
             _check(stack, during, state)
             groups.setdefault((during, after), []).append(state)
@@ -109,14 +110,13 @@ def places(
 
 
 def _found(app: str, services: Iterable[Service], consumed: Collection[Consumer]) -> tuple[str, ...]:
-    """The services that one of these consumers looks for."""
+    """The services, of those that have addresses, that one of these consumers looks for."""
     return tuple(
         sorted(
             {
                 service.name
                 for service in services
-                if service.address
-                and any(
+                if any(
                     name != service.name if owner == app else owner in service.expose_to
                     for owner, name in consumed
                 )

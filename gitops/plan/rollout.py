@@ -15,6 +15,7 @@ from gitops.plan.batches import LAG, batches
 from gitops.plan.diff import ServiceDiff
 from gitops.plan.edge import Line
 from gitops.plan.rooms import claimed
+from gitops.plan.served import Served
 from gitops.plan.share import weights as weights_of
 
 NO_ROOM = "stop-first: no room beside the old one"
@@ -203,45 +204,58 @@ def with_edge(
     Returns:
         The phases, what the edge serves before the first, and at the end: all servers of a service alike.
     """
+    served = Served(lines, weights)
     found: list[Phase] = []
-    first = now = edge.backends(lines, weights)
+    first = now = served.backends()
     for phase in phases:
         done: Phase = phase
-        after = lines
+        share: Share | None = None if isinstance(phase, RetirePhase) else phase.share
+        services = _services_of(phase) if served.weights or share else set()
+        before = {service: served.names(service) for service in services}
         if isinstance(phase, StartPhase):
-            after = lines.union(*(edge.start_lines(start, fleet) for start in phase.starts))
+            served.add({line for start in phase.starts for line in edge.start_lines(start, fleet)})
         elif isinstance(phase, RetirePhase):
-            served = {line.name for line in lines}
             retires = tuple(replace(r, served=r.container in served) for r in phase.retires)
-            leaving = {retire.container for retire in retires}
-            after = frozenset(line for line in lines if line.name not in leaving)
+            served.remove({retire.container for retire in retires})
             done = replace(phase, retires=retires)
-        elif isinstance(phase, ShiftPhase) and phase.trial:
-            nothing = replace(phase, share=replace(phase.share, percent=0))
-            done = replace(phase, undone=edge.backends(lines, _weights(weights, lines, lines, nothing)))
-        weights = _weights(weights, lines, after, phase)
-        then = now if after == lines and not isinstance(phase, ShiftPhase) else edge.backends(after, weights)
+        elif phase.trial:
+            nothing = _weights(served.weights, before, before, replace(phase.share, percent=0))
+            done = replace(phase, undone=served.weighed(services, nothing))
+        after = {service: served.names(service) for service in services}
+        if before != after or isinstance(phase, ShiftPhase):
+            served.weigh(services, _weights(served.weights, before, after, share))
+        then = served.backends()
         found.append(replace(done, backends=None if then == now else then))
-        lines, now = after, then
-    return tuple(found), first, edge.backends(lines - leaves)
+        now = then
+    if served.weights:
+        served.weigh(served.services(), {})
+    served.remove({line.name for line in leaves})
+    return tuple(found), first, served.backends()
+
+
+def _services_of(phase: Phase) -> set[str]:
+    """The services whose servers a phase may change."""
+    if isinstance(phase, ShiftPhase):
+        return {phase.service}
+    changes: tuple[Start | Retire, ...] = phase.starts if isinstance(phase, StartPhase) else phase.retires
+    return {change.service for change in changes}
 
 
 def _weights(
-    weights: Mapping[str, int], before: frozenset[Line], after: frozenset[Line], phase: Phase
+    weights: Mapping[str, int],
+    before: Mapping[str, frozenset[str]],
+    after: Mapping[str, frozenset[str]],
+    share: Share | None,
 ) -> Mapping[str, int]:
-    """The weights after a phase; a service whose servers are all alike has none.
+    """The weights after a phase, given the servers of the services that it changes.
 
-    Without a share of its own what comes gets as much as the one that has most: so a
-    version that has lost its requests does not get them back while the other one grows.
+    A service whose servers are all alike has none. Without a share of its own what comes gets as
+    much as the one that has most: so a version that has lost its requests does not get them
+    back while the other one grows.
     """
-    share: Share | None = None if isinstance(phase, RetirePhase) else phase.share
-    if not weights and share is None:
-        return weights
     found = dict(weights)
-    services = {phase.service} if isinstance(phase, ShiftPhase) else {line.service for line in before ^ after}
-    for service in services:
-        known = {line.name for line in before if line.service == service and line.name in found}
-        there = {line.name for line in after if line.service == service}
+    for service, there in after.items():
+        known = before[service] & found.keys()
         most = max((found[name] for name in known), default=1)
         own = weights_of(share, there) if share else {name: found.get(name, most) for name in there}
         for name in known:
