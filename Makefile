@@ -4,8 +4,9 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := $(VENV)/bench/.installed
+SOLVER := $(VENV)/ortools/.installed
 
-.PHONY: demo test check unit bench bench-passes lab-down lock setup clean
+.PHONY: demo test check unit bench bench-passes bench-scheduler lab-down lock setup clean
 
 demo: $(STAMP)            ## the main job, live: a lab fleet, three pushes, one automatic rollback
 	$(BIN)/python -m gitops.lab.demo $(DEMO_ARGS)
@@ -24,6 +25,9 @@ bench: $(STAMP) $(PEERS)  ## this project side by side with its peers; writes do
 
 bench-passes: $(STAMP)    ## a pass with nothing to do, over up to 1,000 simulated hosts
 	PYTHONPATH=tests $(BIN)/python -m bench.passes $(HOSTS)
+
+bench-scheduler: $(STAMP) $(SOLVER)  ## how fast the scheduler places, and how well, up to 10,000 made-up hosts
+	$(BIN)/python -m bench.scheduler $(HOSTS)
 
 lab-down: $(STAMP)        ## takes the demo's lab down, also after a crash
 	$(BIN)/gitops lab down
@@ -44,6 +48,13 @@ $(PEERS): bench/requirements.lock $(STAMP)
 	$(VENV)/bench/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
 
+# What the scheduler's packing is held against.
+$(SOLVER): bench/ortools.lock
+	./.ci/packages python3-venv
+	python3 -m venv $(VENV)/ortools
+	$(VENV)/ortools/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	touch $@
+
 # The lock files hold versions and hashes, and no index address.
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
@@ -52,6 +63,8 @@ lock:
 	  pyproject.toml --group dev -o requirements-dev.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  bench/requirements.in -o bench/requirements.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  bench/ortools.in -o bench/ortools.lock
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -20,7 +20,7 @@ Rank = Callable[[Room], Key]
 class Choice:
     """The hosts that may take replicas of one service, in heaps: one for each value of its preferences.
 
-    A heap's keys may be stale, since hosts fill: what comes up with an old key is put back with the new one.
+    A host's key changes only when it takes a replica; then it is put back with the new one.
     """
 
     def __init__(
@@ -29,18 +29,21 @@ class Choice:
         self._service = service
         self._rooms = rooms
         self._rank = rank
-        self._branch_of: dict[str, Branch] = {}
         self._counts: Counter[Branch] = Counter()
         self._heaps: dict[Branch, list[tuple[Key, str]]] = {}
+        self._limited = bool(service.placement.most_per_host or service.container.host_ports)
         self._aside: list[tuple[Branch, str]] = []  # no room yet, but something leaves there
         self._batch = 0
-        spread = service.placement.spread
-        for room in rooms.values():
-            branch = tuple(fact(key, room.host, room.state) for key in spread) if spread else ()
-            self._count(branch, room.of_service[service.name])
-            if takes(service, room, unfit):
-                self._branch_of[room.name] = branch
-                self._heaps.setdefault(branch, []).append((rank(room), room.name))
+        spread, name, size = service.placement.spread, service.name, service.container.reserved
+        if spread:
+            for room in rooms.values():
+                branch = tuple(fact(key, room.host, room.state) for key in spread)
+                self._count(branch, room.of_service[name])
+                if takes(service, room, unfit) and room.might_fit(size):
+                    self._heaps.setdefault(branch, []).append((rank(room), room.name))
+        else:
+            open_ = [r for r in rooms.values() if takes(service, r, unfit) and r.might_fit(size)]
+            self._heaps[()] = [(rank(room), room.name) for room in open_]
         for heap in self._heaps.values():
             heapify(heap)
 
@@ -78,16 +81,13 @@ class Choice:
     def _best(self, branch: Branch) -> Room | None:
         heap, service = self._heaps[branch], self._service
         while heap:
-            key, name = heappop(heap)
+            _, name = heappop(heap)
             room = self._rooms[name]
-            now = self._rank(room)
-            if now != key:
-                heappush(heap, (now, name))
-            elif not takes(service, room, {}):
+            if self._limited and not takes(service, room, {}):
                 continue
-            elif room.fits(service.container.reserved, self._batch):
+            if room.fits(service.container.reserved, self._batch):
                 return room
-            elif room.leaving:
+            if room.leaving:
                 self._aside.append((branch, name))
         return None
 
@@ -115,6 +115,9 @@ def rank_of(strategy: PackStrategy, service: Service, weights: tuple[float, floa
     if strategy == "spread":
         # The fewest of the service, of the application, of all.
         return lambda room: (room.of_service[name], room.of_app, room.of_all, room.name)
+    if not any(service.container.reserved):
+        # Nothing tells when a host has enough of what reserves nothing.
+        return lambda room: (not room.of_all, room.of_service[name], room.of_app, room.of_all, room.name)
     return _fullest(service.container.reserved, name, *weights)
 
 

@@ -43,18 +43,21 @@ class Room:
     taken: Size = NOTHING  # at the plan's end
     leaving: dict[str, tuple[int, Size]] = field(default_factory=dict)  # id -> gone from that batch on
     coming: list[tuple[int, Size]] = field(default_factory=list)  # from that batch on
+    name: str = ""
     _next_port: int = PORTS.start
 
-    @property
-    def name(self) -> str:
-        """The host's name."""
-        return self.host.name
+    def __post_init__(self) -> None:
+        self.name = self.host.name
 
     def fits(self, size: Size, batch: int) -> bool:
         """Whether there is room from a batch on, beside what has not gone by then."""
         if NOTHING in (size, self.whole):
             return True
         return self._within(size, self.peak(batch) if self.leaving else self.taken)
+
+    def might_fit(self, size: Size) -> bool:
+        """Whether there is room now, or may be once something has left."""
+        return bool(self.leaving) or self._within(size, self.taken)
 
     def _within(self, size: Size, taken: Size) -> bool:
         """Only what is reserved is asked for: what has no reservation finds room on a full host."""

@@ -14,6 +14,7 @@ from gitops.model.stack import Service, Stack
 from gitops.plan.batches import LAG, batches
 from gitops.plan.choice import Choice, rank_of, takes
 from gitops.plan.diff import NOWHERE, Need, ServiceDiff
+from gitops.plan.pack import Lot, pack, packable
 from gitops.plan.refusal import reasons, refusal
 from gitops.plan.rooms import Room, claimed, rooms_of
 from gitops.plan.search import Search, Wanted
@@ -151,10 +152,10 @@ class _Filling:
             1 / (sum(size.memory for size in whole) or 1),
         )
 
-    def share(self, service: Service) -> float:
-        """What one container needs of the fleet."""
+    def bulk(self, service: Service) -> float:
+        """How hard one container is to place: the more so the less even its needs are."""
         size = service.container.reserved
-        return size.cpus * self.weights[0] + size.memory * self.weights[1]
+        return (size.cpus * self.weights[0]) ** 2 + (size.memory * self.weights[1]) ** 2
 
     def fill(self, diffs: Sequence[ServiceDiff]) -> None:
         """Places everything in turn.
@@ -164,9 +165,23 @@ class _Filling:
         """
         for diff in diffs:
             self.stay(diff)
+        if self.scheduler.strategy == "binpack":
+            self._pack(diffs)
         # The largest first, for the small ones fill what these leave.
-        for diff in sorted(diffs, key=lambda diff: self.share(diff.service), reverse=True):
+        for diff in sorted(diffs, key=lambda diff: self.bulk(diff.service), reverse=True):
             self.go(diff)
+
+    def _pack(self, diffs: Sequence[ServiceDiff]) -> None:
+        """Places what takes nothing's place and may go anywhere, host by host."""
+        lots = [Lot(diff.service, self._fresh(diff)) for diff in diffs if packable(diff.service)]
+        for service, need, room in pack(lots, self.rooms.values(), self.unfit):
+            room.take(service, self.times[service.name, need.slot])
+            self._place(service, need, room)
+
+    def _fresh(self, diff: ServiceDiff) -> list[Need]:
+        """The slots of a service that take nothing's place."""
+        free = [need for need in diff.needs if not (need.outgoing or need.host)]
+        return [need for need in free if (diff.service.name, need.slot) not in self.placed]
 
     def search(self, diffs: Sequence[ServiceDiff]) -> bool:
         """Whether some other way of placing everything was found."""
@@ -211,6 +226,8 @@ class _Filling:
         service = diff.service
         balance = _Balance(service, len(diff.keeps) + len(diff.needs), self.rooms, self._unfit(service))
         for need in diff.needs:
+            if not (need.adopted or need.host or need.outgoing):
+                continue
             if need.adopted:  # its size is counted already
                 room: Room | None = self.rooms[need.adopted.host]
                 self.rooms[need.adopted.host].count(service)
@@ -302,19 +319,29 @@ class _Balance:
     def __init__(
         self, service: Service, total: int, rooms: Mapping[str, Room], unfit: Mapping[str, str]
     ) -> None:
-        self._name = service.name
-        self._open = {room.name for room in rooms.values() if takes(service, room, unfit)}
-        self._fair, self._spare = divmod(total, len(self._open) or 1)
-        self._fuller = sum(rooms[name].of_service[self._name] > self._fair for name in self._open)
+        self._service = service
+        self._total = total
+        self._rooms = rooms
+        self._unfit = unfit
+        self._open: set[str] | None = None  # the hosts that take replicas, once they are asked for
+
+    def _share_out(self) -> None:
+        name = self._service.name
+        rooms = [room for room in self._rooms.values() if takes(self._service, room, self._unfit)]
+        self._open = {room.name for room in rooms}
+        self._fair, self._spare = divmod(self._total, len(rooms) or 1)
+        self._fuller = sum(room.of_service[name] > self._fair for room in rooms)
 
     def counted(self, room: Room) -> None:
         """One more of the service has been counted there."""
-        if room.name in self._open and room.of_service[self._name] == self._fair + 1:
-            self._fuller += 1
+        if self._open and room.name in self._open:
+            self._fuller += room.of_service[self._service.name] == self._fair + 1
 
     def fair(self, room: Room) -> bool:
         """Whether one more is within the host's share."""
-        count = room.of_service[self._name]
+        if self._open is None:
+            self._share_out()
+        count = room.of_service[self._service.name]
         return count < self._fair or (count == self._fair and self._fuller < self._spare)
 
 
