@@ -31,7 +31,7 @@ HEALTHY = ["CMD", "wget", "-q", "-O", "/dev/null", "http://127.0.0.1/"]
 NEVER_HEALTHY = ["CMD", "false"]
 # It ends the answers that it has begun: what is lost when a program crashes in one nobody can save.
 DIES_AFTER_3_S = [
-    "sh", "-c", "httpd -f -p 80 -h /www & sleep 3; kill $!; sleep 0.2; echo out of luck; exit 7",
+    "sh", "-c", "httpd -f -p 80 -h /www & sleep 3; kill $$!; sleep 0.2; echo out of luck; exit 7",
 ]  # fmt: skip
 
 
