@@ -13,9 +13,10 @@ from gitops.model.plan import Plan
 from gitops.plan.discovery import found
 from gitops.render.container import service_file
 from gitops.render.environment import environment
-from gitops.render.graph import Judging, Switch, graph
+from gitops.render.graph import graph
 from gitops.render.haproxy import fragment
 from gitops.render.playbook import playbook
+from gitops.render.work import Judging, Switch
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _COPIED = (

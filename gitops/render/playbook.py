@@ -12,8 +12,9 @@ from gitops.errors import PermanentError
 from gitops.model.plan import Place, Plan, Retire, Start
 from gitops.model.run import HERE
 from gitops.render.environment import environment
-from gitops.render.graph import Gate, Judging, Pulls, Release, Step, Switch, Watch, Work, graph
+from gitops.render.graph import graph
 from gitops.render.haproxy import backend_name
+from gitops.render.work import Gate, Judging, Pulls, Release, Step, Switch, Watch, Work
 
 LOCK_TAG = "lock"
 """Of the play that a controller leaves out: it holds the locks already."""

@@ -22,8 +22,9 @@ from gitops.plan import make_plan
 from gitops.plan.discovery import discovered, found, listeners, sought
 from gitops.render.deployment import fragments
 from gitops.render.edge import parse
-from gitops.render.graph import Step, Switch, graph
+from gitops.render.graph import graph
 from gitops.render.haproxy import fragment
+from gitops.render.work import Step, Switch
 
 NETWORK = IPv4Network("10.96.0.0/16")
 FLEET = small_fleet()

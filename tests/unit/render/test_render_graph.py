@@ -7,7 +7,8 @@ from support.planning import deployed, nothing_on, plan_of, small_fleet, stack_o
 from support.rendering import CASES, update
 
 from gitops.model.plan import HostChange, Plan, Retire, ShiftPhase, Start, StartPhase
-from gitops.render.graph import Gate, Pulls, Release, Step, Switch, Watch, graph
+from gitops.render.graph import graph
+from gitops.render.work import Gate, Pulls, Release, Step, Switch, Watch
 
 
 def shown(step: Step) -> str:

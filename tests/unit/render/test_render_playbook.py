@@ -11,9 +11,10 @@ from support.rendering import CASES, first, shop, update
 from gitops.errors import PermanentError
 from gitops.model.plan import Plan, Pull, StartPhase
 from gitops.render.deployment import fragments
-from gitops.render.graph import Switch, graph
+from gitops.render.graph import graph
 from gitops.render.haproxy import fragment
 from gitops.render.playbook import HERE, LOCK_TAG, literal, playbook, plays
+from gitops.render.work import Switch
 
 
 def steps(plan: Plan) -> list[dict[str, Any]]:
