@@ -30,13 +30,14 @@ from gitops.plan.constraints import unmet
 from gitops.plan.diff import NOWHERE, ServiceDiff, Surplus, compare
 from gitops.plan.discovery import found
 from gitops.plan.explain import bound_reason
+from gitops.plan.filling import Unfit
 from gitops.plan.guard import ConfirmationRequiredError, removal_guard
 from gitops.plan.jobs import compare_job
 from gitops.plan.places import ConfigOf, FragmentOf, consumers, places
 from gitops.plan.rebalance import rebalanced
 from gitops.plan.rollout import Move, order, with_edge
 from gitops.plan.rooms import claimed
-from gitops.plan.schedule import Unfit, schedule
+from gitops.plan.schedule import schedule
 from gitops.plan.steps import steps
 
 __all__ = ["ConfirmationRequiredError", "make_plan", "removal_guard", "steps"]
