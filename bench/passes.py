@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -103,8 +104,13 @@ def measure(lab: Lab, hosts: int) -> Point:
 @contextmanager
 def engines(lab: Lab, hosts: int, digest: str) -> Iterator[None]:
     """The process with the engines of all hosts, whose sockets lie in the lab hosts' own file systems."""
-    folders = [str(lab.folder / "hosts" / host["name"] / "root" / SOCKETS) for host in lab.data["hosts"]]
+    roots = [lab.folder / "hosts" / host["name"] / "root" for host in lab.data["hosts"]]
+    folders = [str(root / SOCKETS) for root in roots]
     argv = [sys.executable, "-m", "bench.engines", str(hosts), str(CONTAINERS), digest, *folders]
+    for root in roots:
+        record = root / "var/lib/gitops" / APP / "release.json"
+        record.parent.mkdir(exist_ok=True)
+        record.write_text(json.dumps({"app": APP, "commit": COMMIT, "deployment": "1"}))
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         try:
             if process.stdout is None or process.stdout.readline() != "ready\n":
@@ -112,6 +118,8 @@ def engines(lab: Lab, hosts: int, digest: str) -> Iterator[None]:
             yield
         finally:
             process.terminate()
+            for root in roots:
+                shutil.rmtree(root / "var/lib/gitops" / APP)
 
 
 def simulated(lab: Lab, hosts: int) -> Fleet:

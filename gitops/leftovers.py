@@ -23,7 +23,7 @@ def sweep(stack: Stack, channels: Iterable[Channel], *, volumes: bool) -> list[s
 
     Args:
         stack: what has just become good.
-        channels: of its hosts.
+        channels: of its container hosts.
         volumes: whether named volumes that no service has any more go too, with their data.
 
     Returns:
@@ -38,8 +38,6 @@ def sweep(stack: Stack, channels: Iterable[Channel], *, volumes: bool) -> list[s
 def _sweep(stack: Stack, volumes: bool, channel: Channel) -> list[str]:
     removed: list[str] = []
     try:
-        if not channel.facts.engine.path:
-            return []
         engine = channel.engine()
         if not engine.containers({"label": [f"{LABEL_APP}={stack.app}"]}):
             removed += [f"{channel.name}: network {name}" for name in _networks(engine, stack.app)]

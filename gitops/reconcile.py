@@ -127,7 +127,7 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
     locked = app.connections.locked(app.name, reached(channels, observed.away))
     with locked, recorded(app, commit, good, request.trigger, report) as journal:
         tell_drifts(journal, plan)
-        if not jobs and (between := crossed(desired.stack, observed, app.name)):
+        if not jobs and (between := crossed(plan.stack, observed, app.name)):
             journal.tell("fence", f"crosses a fence, as asked: what {between} has done is not undone")
         deployment = roll_out(
             app,
@@ -174,9 +174,10 @@ def _planned(
 def _tidy(app: Application, good: Desired, channels: Collection[Channel], journal: Journal) -> None:
     """After a success: the commit is kept, and what it has no use for goes."""
     app.clone.keep(good.stack.commit, f"good/{good.stack.commit}")
-    for removed in sweep(good.stack, channels, volumes=app.settings.prune_volumes):
+    engines = [channel for channel in channels if channel.facts.engine.path]
+    for removed in sweep(good.stack, engines, volumes=app.settings.prune_volumes):
         journal.tell("swept", removed)
-    prune(app.name, app.store, channels, app.settings.image_retention)
+    prune(app.name, app.store, engines, app.settings.image_retention)
 
 
 def _choose(app: Application, request: Request, good: str | None) -> tuple[str, str]:

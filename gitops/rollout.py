@@ -386,10 +386,13 @@ def _fence(failed: Desired, good: Desired | None, observed: Observed, journal: J
     """What stands between the commit that failed and the last good one, or empty."""
     if good is not None and good.stack.commit == failed.stack.commit:
         return ""  # what was good is mended, and nothing crossed
-    stack = good.stack if good else None
-    seen = fence.crossed(stack, observed, failed.stack.app)
+    # As they run: with the addresses of their services, which are part of every spec.
+    network = IPv4Network(failed.network)
+    before = good.stack if good else None
+    stack, before = discovered(failed.stack, before, together(failed, good), observed, network)
+    seen = fence.crossed(before, observed, stack.app)
     begun = journal.deployment.state not in {"pending", "planning"}
-    return seen or (fence.hidden(failed.stack, stack, failed.fleet, observed) if begun else "")
+    return seen or (fence.hidden(stack, before, failed.fleet, observed) if begun else "")
 
 
 def _go_back(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -9,9 +10,13 @@ from typing import Any
 from gitops.channel.engine import Engine
 
 
-def age_s(engine: Engine, began: str) -> float:
-    """Seconds since a moment that the engine has told of."""
-    return _seconds(began, engine.info()["SystemTime"])
+def when_s(engine: Engine, began: str, after_s: float) -> float:
+    """So many seconds after a moment that the engine has told of, by our monotonic clock; never sooner.
+
+    What the engine needs for its answer is not counted as passed.
+    """
+    age_s = _seconds(began, engine.info()["SystemTime"])
+    return time.monotonic() + after_s - age_s
 
 
 def lasted_s(state: Mapping[str, Any]) -> float:

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from gitops.channel.engine import Engine
 from gitops.channel.failures import ChannelTimeoutError, EngineError
-from gitops.channel.times import age_s
+from gitops.channel.times import when_s
 from gitops.tasks.container import SERVICE, SLOT, find, last_lines
 from gitops.tasks.outcome import Kind, Outcome, TaskError
 
@@ -89,7 +89,7 @@ class Watch:
 
     def stand(self, monitor_s: float) -> None:
         """Waits until the container has run through its monitor window, counted from its start."""
-        deadline = time.monotonic() + monitor_s - age_s(self._engine, self._began)
+        deadline = when_s(self._engine, self._began, monitor_s)
         self._look()
         while (left := deadline - time.monotonic()) > 0:
             self._pause(min(left, _WATCH_PAUSE_S))

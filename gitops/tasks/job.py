@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gitops.channel.engine import Engine
-from gitops.channel.times import age_s, lasted_s
+from gitops.channel.times import lasted_s, when_s
 from gitops.tasks.container import Row, Service, find, last_lines, same, slot_body, start
 from gitops.tasks.outcome import Kind, Outcome, TaskError
 
@@ -82,7 +82,7 @@ def _wait(
     """The container after its end; None where somebody has removed it."""
     deadline, step = 0.0, _FIRST_PAUSE_S
     while (there := find(engine, name)) is not None and not _ended(there):
-        deadline = deadline or time.monotonic() + _limit_s(there) - age_s(engine, there["State"]["StartedAt"])
+        deadline = deadline or when_s(engine, there["State"]["StartedAt"], _limit_s(there))
         left = deadline - time.monotonic()
         if left <= 0:
             engine.stop(name, grace_s=service["body"]["StopTimeout"])

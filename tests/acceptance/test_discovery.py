@@ -27,9 +27,9 @@ def image(lab: Lab, version: str) -> str:
     return lab.run("image", f"vote:{version}", str(EXAMPLE / "image"), *argument).splitlines()[-1]
 
 
-def vote(make_shop: MakeShop) -> Shop:
-    """The example as a user has it, under a route of its own."""
-    shop = make_shop("vote", service_network=NETWORK)
+def vote(make_shop: MakeShop, **settings: Any) -> Shop:
+    """The example as a user has it."""
+    shop = make_shop("vote", service_network=NETWORK, **settings)
     shop.compose = yaml.safe_load((EXAMPLE / "compose.yaml").read_text())
     first = image(shop.lab, "1")
     (shop.checkout / ".env").write_text(f"REGISTRY={first.rpartition('/')[0]}\n")
@@ -157,6 +157,40 @@ def test_five_services_on_different_hosts_find_each_other_by_name(make_shop: Mak
     for host in ("e1", *there["page"], *there["db"]):
         assert fragment(shop, host) == ""
         assert "vote" not in shop.haproxy_cfg(host)
+
+
+def test_the_vote_goes_on_when_a_host_loses_its_power(make_shop: MakeShop) -> None:
+    shop = vote(make_shop, host_lost_after="8s")
+    shop.push("first")
+    sync(shop)
+
+    def placed(service: str) -> set[str]:
+        return where(shop).get(service, set())
+
+    def moved() -> bool:
+        last = shop.deployments()[0]
+        return last.trigger == "heal" and last.outcome == "succeeded"
+
+    there = where(shop)
+    bound = there["queue"] | there["db"]  # what has its data there waits
+    gone = min((there["page"] | there["result"] | there["worker"]) - bound)
+    runs = {service for service, hosts in there.items() if gone in hosts}
+    with shop.serving(), Load(shop.lab.address("e1"), clients=2, pause_s=0.05) as load:
+        until(lambda: load.report.requests > 50, 30, "load")
+        shop.lab.run("stop", gone)
+        try:
+            until(moved, 45, f"the move; the service said:\n{shop.service_log[-2500:]}")
+            at_loss = load.report.failed
+            assert at_loss <= load.clients, "only what was on its way to the host is lost"
+            first = until(lambda: totals_after_a_vote(shop), 30, "all answer again")
+            until(lambda: totals_after_a_vote(shop) not in {"", first}, 30, "votes are counted again")
+            assert all(gone not in placed(service) for service in runs)
+            assert len(placed("page")) == len(placed("result")) == 2
+        finally:
+            shop.lab.run("start", gone)
+        until(lambda: len(shop.containers()) == 7, 90, f"leftovers go; {shop.service_log[-2500:]}")
+        assert load.report.failed == at_loss, load.report
+    assert totals_after_a_vote(shop)
 
 
 def test_another_application_finds_only_what_is_exposed_to_it(make_shop: MakeShop) -> None:

@@ -168,6 +168,11 @@ def test_a_fence_is_not_crossed_by_itself_but_by_hand(make_shop: MakeShop) -> No
         assert shop.sync()["outcome"] == "succeeded"
         assert shop.read("status", shop.name)["commit"] == fixed
         assert len(ran(shop, "migrate")) == 1
+
+        breaks(services["web"])
+        shop.push("a web that is never healthy, after the same migration")
+        result = shop.sync()
+        assert (result["exit"], result["outcome"]) == (3, "rolled-back"), "a fence that stays is not crossed"
     assert not load.report.failures, load.report
 
 
