@@ -88,7 +88,8 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
 
     Raises:
         TransientError: nothing was changed: something does not answer, or is locked by another controller.
-        PermanentError: nothing was changed: a setting is wrong, such as a repo that does not exist.
+        PermanentError: nothing was changed: a setting is wrong, such as a repo that does not exist, or
+            the good commit cannot be put back, such as for a host port that somebody has taken.
     """
     recover(app, report)
     good = app.store.good(app.name)
@@ -331,6 +332,8 @@ def _refuse(
     app: Application, commit: str, good: str | None, request: Request, report: Report, problem: GitopsError
 ) -> Result:
     """A commit that cannot be deployed at all: nothing is touched, the record says why."""
+    if commit == good:
+        raise problem  # the commit is not at fault: told, and tried again
     app.store.quarantine(app.name, commit, str(problem))
     with recorded(app, commit, good, request.trigger, report) as journal:
         deployment = journal.move("failed", str(problem))

@@ -248,3 +248,23 @@ def test_a_host_that_is_lost_half_way_is_left_out_and_comes_back_to_the_good_com
             lambda: shop.read("status", shop.name)["health"] == "healthy", 120, "a fleet that is whole again"
         )
     assert not any(image in rest for rest in shop.containers().values())
+
+
+def test_a_good_commit_that_cannot_be_put_back_is_not_blamed(make_shop: MakeShop) -> None:
+    shop = make_shop("taken", replicas=1)
+    web = shop.compose["services"]["web"]
+    del shop.compose["services"]["api"], web["x-ingress"]
+    web["ports"] = [{"target": 80, "published": 18080, "mode": "host"}]
+    web["deploy"]["placement"] = {"constraints": ["node.hostname == h1"]}
+    shop.deploy("1")
+    shop.lab.on("h1", "sh", "-c", "docker rm -f $(docker ps -q --filter label=gitops.app=taken)")
+    other = shop.lab.on("h1", "docker", "run", "-d", "-p", "18080:80", shop.image("1"))
+    try:
+        refused = shop.gitops("sync", "taken")
+        assert refused.returncode == 1
+        assert "host port 18080 is taken" in refused.stderr
+        assert shop.read("status", "taken")["quarantined"] == []
+        assert len(shop.history()) == 1
+    finally:
+        shop.lab.on("h1", "docker", "rm", "-f", other)
+    assert shop.sync()["outcome"] == "succeeded"
