@@ -170,7 +170,7 @@ def test_two_applications_are_deployed_side_by_side(make_shop: MakeShop) -> None
     with one.serving():
         first, second = one.push("v1"), two.push("v1")
         ended = [one.ended(first), two.ended(second)]
-    assert [d["outcome"] for d in ended] == ["succeeded", "succeeded"]
+    assert [d["outcome"] for d in ended] == ["succeeded", "succeeded"], ended
     a, b = ended
     assert a["started_at"] < b["finished_at"]
     assert b["started_at"] < a["finished_at"], "they ran one after the other"

@@ -374,7 +374,8 @@ def test_a_log_that_cannot_be_read_says_so_and_the_others_go_on(
 
 def test_ctrl_c_ends_logs_dash_f(fleet: Lab, image: str, tmp_path: Path) -> None:
     script = f"""
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # one in the background would ignore it
 from pathlib import Path
 from gitops.channel import close_channels, open_channels
 from gitops.desired import inventory

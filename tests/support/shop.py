@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -53,13 +54,18 @@ class Shop:
     settings: dict[str, Any] = field(default_factory=dict)
     store: str = "gitops.db"
     digests: dict[str, str] = field(default_factory=dict)
+    repo: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Two tests may call their applications alike: each has a repository of its own."""
+        self.repo = f"{self.name}-{secrets.token_hex(4)}"
 
     @classmethod
     def create(cls, lab: Lab, name: str, folder: Path, *, replicas: int = 4, **settings: Any) -> Shop:
         """Makes repo, configuration and a first compose.yaml of `web` and `api` that is not pushed yet."""
         shop = cls(lab, name, folder, settings=settings)
         folder.mkdir(parents=True, exist_ok=True)
-        repo = lab.run("repo", name).splitlines()[-1]
+        repo = lab.run("repo", shop.repo).splitlines()[-1]
         shop.git("init", "-q", "-b", "main", str(shop.checkout))
         shop.git("-C", str(shop.checkout), "remote", "add", "origin", repo)
         shop.compose = {
@@ -100,7 +106,7 @@ class Shop:
     def configure(self) -> None:
         """Writes gitops.yaml."""
         app = {
-            "source": {"repo": f"{self.lab.data['git']}/{self.name}.git", "branch": "main"},
+            "source": {"repo": f"{self.lab.data['git']}/{self.repo}.git", "branch": "main"},
             "inventory": self.lab.data["inventory"],
             "poll": "2s",
             **self.settings,
