@@ -18,6 +18,7 @@ Connect = Callable[[float], socket.socket]
 
 TIMEOUT_S = 10.0
 POLL_S = 0.02
+ASKED_AGAIN = 3  # times
 FORBIDDEN = re.compile(r"[\n\r;\x00]")  # would begin a second command
 FAILED = re.compile(r"\[failed: (\d+)\]")
 BACKEND = re.compile(r"[A-Za-z0-9_.:-]+")
@@ -175,6 +176,15 @@ class Proxy:
 
 
 def _ask(connect: Connect, text: str, timeout_s: float, *, silence_is_fine: bool = False) -> str:
+    """One command; a question that met a reload, which takes the sockets away, is asked again."""
+    for _ in range(ASKED_AGAIN if text.startswith("show ") else 0):
+        with contextlib.suppress(UnreachableError):
+            return _ask_once(connect, text, timeout_s)
+        time.sleep(POLL_S)
+    return _ask_once(connect, text, timeout_s, silence_is_fine=silence_is_fine)
+
+
+def _ask_once(connect: Connect, text: str, timeout_s: float, *, silence_is_fine: bool = False) -> str:
     if FORBIDDEN.search(text):
         raise ProxyError(f"not one command for HAProxy: {text!r}")
     answer = b""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gitops.channel import Channel
-from gitops.channel.failures import ChannelTimeoutError, ProxyError
+from gitops.channel.failures import ChannelTimeoutError, ProxyError, UnreachableError
 from gitops.channel.proxy import Proxy, Stat
 from gitops.errors import PermanentError
 from gitops.render.edge import assemble, parse, plain_servers, structure
@@ -22,6 +22,7 @@ from gitops.tasks.outcome import Outcome, TaskError
 
 _PAUSE_S = 0.02
 _TRIES = 5  # applications that deploy at the same moment take turns at the file
+_RELOAD_S = 0.1  # until the sockets of a HAProxy that is being reloaded are there again
 _DELETE_S = 1.0  # a server without sessions may still hold a connection for an instant
 
 Place = tuple[str, str]  # backend, server
@@ -127,6 +128,11 @@ class Edge:
                 return self._once(target, check=check)
             except ChangedMeanwhileError:
                 self._there = None
+            except UnreachableError:
+                # Another application's reload takes the sockets away for a moment. Where it is the host
+                # that has gone, the next try fails as well.
+                self._there = None
+                time.sleep(_RELOAD_S)
         return self._once(target, check=check)
 
     def _once(self, target: Target, *, check: bool) -> Outcome:
