@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import queue
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,14 +16,15 @@ from gitops.observe import containers, files, haproxy
 
 SIDE_BY_SIDE = 64
 OBSERVE_S = 15.0
-"""The longest that a look at a fleet takes. A host is given up by its own timeouts before that, as a rule."""
+"""How long a look goes on without an answer. As a rule a host is given up before, by its own timeouts."""
 
 
 def observe(channels: Mapping[str, Channel], fleet: Fleet, away: Iterable[ObservedHost] = ()) -> Observed:
     """Asks every host of the fleet, side by side.
 
-    A host that cannot be asked is in the answer too, with the reason; nothing is raised for it, and
-    none is waited for longer than `OBSERVE_S`.
+    A host that cannot be asked is in the answer too, with the reason; nothing is raised for it. When
+    none has answered for `OBSERVE_S` the others are not waited for: of many hosts the last ones
+    have their turn when the first ones have answered.
 
     Args:
         channels: by host name.
@@ -38,12 +39,15 @@ def observe(channels: Mapping[str, Channel], fleet: Fleet, away: Iterable[Observ
     pool = ThreadPoolExecutor(min(len(asked), SIDE_BY_SIDE), thread_name_prefix="observe")
     looks = {host.name: pool.submit(_observe, channels[host.name], host) for host in asked}
     pool.shutdown(wait=False)
-    deadline = time.monotonic() + OBSERVE_S
+    answers: queue.SimpleQueue[None] = queue.SimpleQueue()
+    for look in looks.values():
+        look.add_done_callback(lambda _: answers.put(None))
+    with suppress(queue.Empty):
+        for _ in looks:
+            answers.get(timeout=OBSERVE_S)
     for name, look in looks.items():
-        try:
-            known[name] = look.result(max(0.0, deadline - time.monotonic()))
-        except TimeoutError:
-            known[name] = ObservedHost(name, reachable=False, error=f"no answer within {OBSERVE_S:g} s")
+        late = ObservedHost(name, reachable=False, error=f"no answer within {OBSERVE_S:g} s")
+        known[name] = look.result() if look.done() else late
     return Observed(tuple(sorted(known.values(), key=lambda host: host.name)))
 
 
