@@ -22,7 +22,7 @@ from pathlib import Path
 
 from support.labs import Lab, running_lab
 
-from bench import ROOT, growth, machine
+from bench import ROOT, growth, machine, report
 from bench.engines import APP, COMMIT, IMAGE, SERVICE, place
 from gitops.channel import close_channels, open_channels, own_folder
 from gitops.model.fleet import CONTAINER_HOSTS, Fleet, Host
@@ -210,9 +210,7 @@ def write(points: Sequence[Point]) -> None:
         *rows,
     ])  # fmt: skip
     page = docs / "performance.md"
-    head, begin, rest = page.read_text().partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    page.write_text(f"{head}{begin}\n{text}\n{end}{tail}")
+    page.write_text(report.put(page.read_text(), BEGIN, END, text))
 
 
 if __name__ == "__main__":

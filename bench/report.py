@@ -36,11 +36,20 @@ def refresh(page: str, figures: Figures) -> str:
     Raises:
         ValueError: it has no such marks.
     """
-    head, begin, rest = page.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the page has no {BEGIN} ... {END}")
-    return f"{head}{BEGIN}\n{_CHART}\n\n{markdown(figures)}\n{_JSON}\n{END}{tail}"
+    return put(page, BEGIN, END, f"{_CHART}\n\n{markdown(figures)}\n{_JSON}")
+
+
+def put(page: str, begin: str, end: str, text: str) -> str:
+    """The page with another text between two marks.
+
+    Raises:
+        ValueError: it has no such marks.
+    """
+    head, found, rest = page.partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"the page has no {begin} ... {end}")
+    return f"{head}{begin}\n{text}\n{end}{tail}"
 
 
 def seconds(value: float | None) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
-from bench import ROOT, growth, machine, packing
+from bench import ROOT, growth, machine, packing, report
 from gitops.collector import relax
 from gitops.model.fleet import CONTAINER_HOSTS, LOAD_BALANCERS, Fleet, Host
 from gitops.model.observed import Container, Observed, ObservedHost, ProxyServer, Release
@@ -216,9 +216,8 @@ def write(points: Sequence[Point], packed: Sequence[packing.Packed]) -> None:
         )
     )
     page = docs / "performance.md"
-    head, begin, rest = page.read_text().partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    page.write_text(f"{head}{begin}\n{section(points, packed, machine.commit())}\n{end}{tail}")
+    text = section(points, packed, machine.commit())
+    page.write_text(report.put(page.read_text(), BEGIN, END, text))
 
 
 def section(points: Sequence[Point], packed: Sequence[packing.Packed], commit: str) -> str:
