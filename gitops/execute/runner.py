@@ -125,7 +125,7 @@ def run(
         How it ended. A deployment that fails is a result, not an error.
     """
     found = {way_file(host): content for host, content in (ways or {}).items()}
-    write({**files, **found}, folder)
+    write({**files, **found}, _emptied(folder))
     running = _Running(folder, on_event, signals, time.monotonic() + timeout_s)
     consumer = threading.Thread(target=running.deliver, name=f"events of {folder.name}", daemon=True)
     consumer.start()
@@ -169,13 +169,18 @@ def _process(
 
 
 def write(files: Mapping[str, bytes], folder: Path) -> None:
-    """Writes a rendered deployment into a folder that only this user may read."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700, parents=True)
+    """Writes a rendered deployment into a folder, beside what is there."""
     for path, content in files.items():
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
+
+
+def _emptied(folder: Path) -> Path:
+    """The folder, made anew: only this user may read it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)
+    return folder
 
 
 def reap(run: Run) -> None:
