@@ -116,10 +116,8 @@ class Edge:
             try:
                 return self._in_turn(target, check=check)
             except TaskError:
-                self._there = None
                 raise
             except (ProxyError, ChannelTimeoutError, PermanentError) as error:
-                self._there = None
                 raise TaskError(error.message, "edge", hint=error.hint) from error
 
     def _in_turn(self, target: Target, *, check: bool) -> Outcome:
@@ -127,19 +125,23 @@ class Edge:
             try:
                 return self._once(target, check=check)
             except ChangedMeanwhileError:
-                self._there = None
+                continue
             except UnreachableError:
                 # Another application's reload takes the sockets away for a moment. Where it is the host
                 # that has gone, the next try fails as well.
-                self._there = None
                 time.sleep(_RELOAD_S)
         return self._once(target, check=check)
 
     def _once(self, target: Target, *, check: bool) -> Outcome:
-        there = self._there = self._there or self._files.read()
+        there, self._there = self._there or self._files.read(), None  # what a failure leaves is not known
+        outcome, self._there = self._brought(there, target, check=check)
+        return outcome
+
+    def _brought(self, there: OnDisk, target: Target, *, check: bool) -> tuple[Outcome, OnDisk]:
+        """What was done, and what the files hold then."""
         current = there.fragments.get(target.app, "")
         if current != target.text and current in target.later:
-            return Outcome(changed=False, message="the edge is past this step")
+            return Outcome(changed=False, message="the edge is past this step"), there
         fragments = {app: text for app, text in {**there.fragments, target.app: target.text}.items() if text}
         config = assemble(fragments, edge=target.edge)
         digest = hashlib.sha256(structure(config).encode()).hexdigest()
@@ -147,22 +149,23 @@ class Edge:
         writes = config != there.config or current != target.text
         if check:
             changes = writes or reload
-            return Outcome(changes, "haproxy.cfg would change" if changes else "haproxy.cfg is as wanted")
+            message = "haproxy.cfg would change" if changes else "haproxy.cfg is as wanted"
+            return Outcome(changes, message), there
         if target.network:
             take(self._channel, target.network)
         if writes:
             proven = not reload and plain_servers(config)
-            there = self._there = self._files.swap(there, target.app, target.text, config, proven=proven)
+            there = self._files.swap(there, target.app, target.text, config, proven=proven)
         running = _Running(self._channel.proxy(), target)
         reload = running.follow(reload=reload)
         if reload:
-            self._there = self._files.note_loaded(there, digest)
+            there = self._files.note_loaded(there, digest)
         said = [
             *(["haproxy.cfg swapped"] if writes else []),
             *(["HAProxy reloaded"] if reload else []),
             *running.said,
         ]
-        return Outcome(bool(said), ", ".join(said) or "haproxy.cfg and HAProxy are as wanted")
+        return Outcome(bool(said), ", ".join(said) or "haproxy.cfg and HAProxy are as wanted"), there
 
 
 class _Running:
