@@ -19,6 +19,7 @@ from gitops.images import pins, registry
 from gitops.images.logins import logins
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Observed
+from gitops.model.placement import SPREAD, Scheduler
 from gitops.model.stack import SERVICE_NETWORK, Stack
 from gitops.plan.autoscale import counts_of, counts_running, scaled
 from gitops.source.git import Clone
@@ -38,6 +39,24 @@ class Desired:
     network: str = SERVICE_NETWORK  # where its services have their addresses
 
 
+@dataclass(frozen=True)
+class Premises:
+    """What is given when a plan is made, beside the commit and what the hosts report.
+
+    Attributes:
+        out: hosts that are to run nothing, with why.
+        hosts: what is known of the hosts beyond what they report.
+        scheduler: how they are filled.
+    """
+
+    out: Mapping[str, str] = field(default_factory=dict)
+    hosts: Hosts = field(default_factory=Hosts)
+    scheduler: Scheduler = SPREAD
+
+
+NOTHING_GIVEN = Premises()
+
+
 @dataclass
 class Application:
     """An application with all that a pass over it needs."""
@@ -53,9 +72,10 @@ class Application:
     _read: dict[tuple[str, str], Desired] = field(default_factory=dict)
 
     @property
-    def out(self) -> Mapping[str, str]:
-        """Hosts that are to run nothing of it, with why."""
-        return {host: f"host {host} drained" for host in self.store.drained.every()}
+    def premises(self) -> Premises:
+        """What is given for a plan of it now."""
+        drained = {host: f"host {host} drained" for host in self.store.drained.every()}
+        return Premises(drained, self.hosts, self.settings.placing)
 
     @property
     def clone(self) -> Clone:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +72,12 @@ class Maintenance:
         self.say(f"{name}: back in service")
         return self._settled(name, apps)
 
-    def maintain(self, playbook: Path, names: Sequence[str], extra: Sequence[str] = ()) -> View:
+    def maintain(self, playbook: Path, names: Sequence[str]) -> View:
         """Drains hosts one by one, runs a playbook on each, and puts it back when it is well.
 
         Args:
             playbook: of the operator.
             names: the hosts; empty for every container host that is not drained already.
-            extra: more arguments of `ansible-playbook`.
 
         Returns:
             `{"hosts": [{"host", "state", "message"}]}` in order; `state` is done, failed (it stays
@@ -88,7 +87,7 @@ class Maintenance:
             raise PermanentError(f"there is no playbook {playbook}")
         done: list[View] = []
         for name in names or self._everyone():
-            state, message = self._maintained(name, playbook, extra)
+            state, message = self._maintained(name, playbook)
             done.append({"host": name, "state": state, "message": message})
             self.say(f"{name}: {message}")
             if state == "failed":
@@ -100,7 +99,7 @@ class Maintenance:
         hosts = {host.name for app in self.session.settings.apps for host in self._fleet(app).container_hosts}
         return sorted(hosts - self.session.store.drained.every().keys())
 
-    def _maintained(self, name: str, playbook: Path, extra: Sequence[str]) -> tuple[str, str]:
+    def _maintained(self, name: str, playbook: Path) -> tuple[str, str]:
         """One host; how it went, and a sentence on it."""
         if name in self.session.store.drained.every():
             return "skipped", "is drained already: left alone"
@@ -108,7 +107,7 @@ class Maintenance:
         moved = self.drain(name)
         if any(_failed(result) for result in moved["apps"]):
             return "failed", "could not be drained; it stays out of service (gitops undrain puts it back)"
-        if run_playbook(inventory, playbook, "--limit", name, *extra):
+        if run_playbook(inventory, playbook, "--limit", name):
             return "failed", f"{playbook} failed there; it stays drained"
         if reason := self._not_back(name):
             return "failed", f"did not come back: {reason}; it stays drained"
@@ -162,11 +161,10 @@ class Maintenance:
         desired = app.at(self.session.store.good(name) or "")
         observed = observe(self.session.connections.open(desired.fleet), desired.fleet)
         desired = app.counted(app.known(desired, observed), observed)
-        out = {**app.out, **({without: f"host {without} drained"} if without else {})}
-        ways = app.settings
-        return plan_for(
-            desired, desired, observed, tolerate=ways.tolerate_unreachable, out=out, scheduler=ways.placing
-        )
+        premises, tolerate = app.premises, app.settings.tolerate_unreachable
+        if without:
+            premises = replace(premises, out={**premises.out, without: f"host {without} drained"})
+        return plan_for(desired, desired, observed, tolerate=tolerate, premises=premises)
 
     def _settled(self, host: str, apps: Sequence[str]) -> View:
         """Lets each application follow, and says what is left on the host."""

@@ -157,18 +157,12 @@ def _planned(
     jobs: bool,
     even: bool,
 ) -> Plan:
-    """The plan of a pass; where nothing is to be done that evens out load, if it is to (`even`) and may."""
-    ways = app.settings
-    plan = partial(plan_for, desired, previous, observed, jobs=jobs, out=app.out, hosts=app.hosts, **allowed)
-    found = plan(scheduler=ways.placing)
-    if (
-        even
-        and ways.scheduler.rebalance
-        and found.empty
-        and previous
-        and found.commit == previous.stack.commit
-    ):
-        return plan(scheduler=replace(ways.placing, rebalance=ways.scheduler.rebalance))
+    """The plan of a pass; where nothing is to be done and it may (`even`), one that evens out load."""
+    plan = partial(plan_for, desired, previous, observed, jobs=jobs, **allowed)
+    premises, moves = app.premises, app.settings.scheduler.rebalance
+    found = plan(premises=premises)
+    if even and moves and found.empty:
+        return plan(premises=replace(premises, scheduler=replace(premises.scheduler, rebalance=moves)))
     return found
 
 

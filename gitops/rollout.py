@@ -10,7 +10,7 @@ from functools import partial
 from ipaddress import IPv4Network
 from typing import Literal
 
-from gitops.application import Application, Desired
+from gitops.application import NOTHING_GIVEN, Application, Desired, Premises
 from gitops.channel import Channel, Owner
 from gitops.errors import GitopsError, PermanentError, TransientError, Where
 from gitops.execute import runner
@@ -20,12 +20,11 @@ from gitops.journal import Journal
 from gitops.model.deployment import Deployment
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Observed, ObservedHost
-from gitops.model.placement import SPREAD, Scheduler
+from gitops.model.placement import Scheduler
 from gitops.model.plan import Plan, Relapse, Role, Spared
 from gitops.model.tolerance import ANY, NONE, Tolerance
 from gitops.observe.hosts import observe
 from gitops.plan import fence, make_plan
-from gitops.plan.diff import NOWHERE
 from gitops.plan.discovery import discovered
 from gitops.plan.jobs import hosts_of_runs
 from gitops.plan.spare import spare
@@ -36,7 +35,6 @@ from gitops.tasks import CANCEL, PROMOTE, STOP
 from gitops.tasks.outcome import TaskError
 from gitops.tasks.ways import way_of
 from gitops.verify import NotVerifiedError, verify
-from gitops.watch.watcher import Hosts
 
 log = logging.getLogger(__name__)
 
@@ -95,21 +93,19 @@ def plan_for(
     tolerate: Tolerance = NONE,
     spared: tuple[Spared, ...] = (),
     relapses: tuple[Relapse, ...] = (),
-    out: Mapping[str, str] = NOWHERE,
-    hosts: Hosts | None = None,
-    scheduler: Scheduler = SPREAD,
+    premises: Premises = NOTHING_GIVEN,
 ) -> Plan:
     """The plan from what was observed to what is desired, with the addresses of its services.
 
     `previous` lends the words for the reasons, and its hosts: one that has left
-    the fleet is emptied, and so is one that is `out` (name -> why). As many others as `tolerate`
-    says may be absent. Of `hosts` those that are lost and do not answer are out, too.
+    the fleet is emptied, and so is one that the `premises` have as out. As many others as `tolerate`
+    says may be absent. Hosts that are lost and do not answer are out, too.
 
     Raises:
         TransientError: hosts that are needed do not answer.
         PermanentError: the commit fits nowhere, or wants what another application has at the edge.
     """
-    known = hosts or Hosts()
+    known = premises.hosts
     silent = {host.name for host in observed.away}
     lost = {name: why for name, why in known.lost.items() if name in silent}
     fleet = together(desired, previous)
@@ -127,9 +123,9 @@ def plan_for(
         tolerate=tolerate.of(desired.fleet),
         spared=spared,
         relapses=relapses,
-        out={**lost, **out},
+        out={**lost, **premises.out},
         shut=known.shut,
-        scheduler=scheduler,
+        scheduler=premises.scheduler,
     )
     if not rollback and not plan.empty:
         _check_claims(plan, observed)
@@ -277,9 +273,7 @@ def _go_forward(
                 tolerate=tolerate,
                 spared=spared,
                 relapses=relapses,
-                out=app.out,
-                hosts=app.hosts,
-                scheduler=scheduler,
+                premises=replace(app.premises, scheduler=scheduler),
             )
             look = partial(observe, channels, together(desired, previous), away)
             plan = app.connections.allotments.plan(app.name, look, make)
@@ -423,9 +417,7 @@ def _go_back(
                     rollback=True,
                     tolerate=ANY,
                     spared=spared,
-                    out=app.out,
-                    hosts=app.hosts,
-                    scheduler=app.settings.placing,
+                    premises=app.premises,
                 ),
             )
         first = first or plan

@@ -39,17 +39,7 @@ def scale(app: Application, scalings: Iterable[Scaling], interrupted: Interrupte
     observed = observe(channels, desired.fleet, app.hosts.away)
     present = app.counted(app.resolved(desired, channels, observed), observed)
     tolerate = app.settings.tolerate_unreachable
-    placing = app.settings.placing
-    as_it_is = plan_for(
-        present,
-        present,
-        observed,
-        jobs=False,
-        tolerate=tolerate,
-        out=app.out,
-        hosts=app.hosts,
-        scheduler=placing,
-    )
+    as_it_is = plan_for(present, present, observed, jobs=False, tolerate=tolerate, premises=app.premises)
     if not as_it_is.empty and (why := held_back(app, as_it_is)):
         return Result("held", good, why)
     counts = counts_of(present.stack)

@@ -128,16 +128,7 @@ class Session:
         desired = app.counted(app.resolved(desired, channels, observed, record=False), observed)
         previous = app.counted(previous, observed) if previous else None
         tolerate = app.settings.tolerate_unreachable
-        plan = plan_for(
-            desired,
-            previous,
-            observed,
-            tolerate=tolerate,
-            out=app.out,
-            hosts=app.hosts,
-            scheduler=app.settings.placing,
-        )
-        return plan, observed
+        return plan_for(desired, previous, observed, tolerate=tolerate, premises=app.premises), observed
 
     def _good(self, app: Application) -> Desired | None:
         good = self.store.good(app.name)
@@ -208,9 +199,7 @@ class Session:
                     observed,
                     tolerate=ANY if good else app.settings.tolerate_unreachable,
                     relapses=relapses(left_alone(app)),
-                    out=app.out,
-                    hosts=app.hosts,
-                    scheduler=app.settings.placing,
+                    premises=app.premises,
                 )
                 message = message or plan.notes
         except GitopsError as problem:
