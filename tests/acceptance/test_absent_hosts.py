@@ -86,7 +86,7 @@ def converged(shop: Shop, commit: str) -> None:
         last = shop.deployments()[0]
         return (last.commit, last.outcome, last.degraded) == (commit, "succeeded", False)
 
-    until(look, 120, f"the host that returned; the service said:\n{shop.service_log[-3000:]}")
+    shop.until(look, 120, "the host that returned")
 
 
 def test_a_host_that_is_off_is_left_as_it_is_and_converges_when_it_returns(make_shop: MakeShop) -> None:

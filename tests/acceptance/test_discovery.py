@@ -179,7 +179,7 @@ def test_the_vote_goes_on_when_a_host_loses_its_power(make_shop: MakeShop) -> No
         until(lambda: load.report.requests > 50, 30, "load")
         shop.lab.run("stop", gone)
         try:
-            until(moved, 45, f"the move; the service said:\n{shop.service_log[-2500:]}")
+            shop.until(moved, 45, "the move")
             at_loss = load.report.failed
             assert at_loss <= load.clients, "only what was on its way to the host is lost"
             first = until(lambda: totals_after_a_vote(shop), 30, "all answer again")
@@ -188,7 +188,7 @@ def test_the_vote_goes_on_when_a_host_loses_its_power(make_shop: MakeShop) -> No
             assert len(placed("page")) == len(placed("result")) == 2
         finally:
             shop.lab.run("start", gone)
-        until(lambda: len(shop.containers()) == 7, 90, f"leftovers go; {shop.service_log[-2500:]}")
+        shop.until(lambda: len(shop.containers()) == 7, 90, "leftovers go")
         assert load.report.failed == at_loss, load.report
     assert totals_after_a_vote(shop)
 

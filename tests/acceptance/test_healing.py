@@ -11,6 +11,7 @@ from itertools import pairwise
 from time import time
 
 import pytest
+from support.controllers import stopped
 from support.load import Load
 from support.shop import MakeShop, Shop, until
 
@@ -57,16 +58,17 @@ class Hand:
         words = (word.replace("{}", container) for word in command)
         return self.shop.lab.on(host, self.kind(host), *words)
 
-    def swap_image(self, replica: str, image: str) -> None:
-        """Runs another image under the same name, labels and port."""
+    def swap_image(self, replica: str, image: str, service: int) -> None:
+        """Runs another image under the same name, labels and port, in one moment for the service."""
         host, container = self.where(replica)
         engine = self.kind(host)
         details = json.loads(self.shop.lab.on(host, engine, "inspect", container))[0]
         labels = [f"--label={key}={value}" for key, value in details["Config"]["Labels"].items()]
         port = details["HostConfig"]["PortBindings"]["80/tcp"][0]["HostPort"]
-        self.shop.lab.on(host, engine, "rm", "-f", container)
         run = (engine, "run", "-d", "--init", "--name", container, "-p", f"{port}:80")
-        self.shop.lab.on(host, *run, *labels, image)
+        with stopped([service]):  # else it may notice that the first is gone before the second is there
+            self.shop.lab.on(host, engine, "rm", "-f", container)
+            self.shop.lab.on(host, *run, *labels, image)
 
     def on_edge(self, script: str) -> str:
         """Runs a script on the load balancer."""
@@ -98,7 +100,7 @@ class Hand:
                         return max(after_s, 0.001)
             return None
 
-        return until(look, within_s, f"{reason!r} in what the service said:\n{self.shop.service_log[-2500:]}")
+        return self.shop.until(look, within_s, repr(reason))
 
     def quiet(self) -> None:
         """Waits until what is under way has ended, well."""
@@ -107,7 +109,7 @@ class Hand:
             last = self.shop.deployments()[0]
             return last.outcome != "running" and f"{last.commit[:12]} {last.outcome}" in self.shop.service_log
 
-        until(ended, 60, f"the end of a heal; the service said:\n{self.shop.service_log[-2500:]}")
+        self.shop.until(ended, 60, "the end of a heal")
         last = self.shop.deployments()[0]
         assert last.outcome == "succeeded", last
 
@@ -117,7 +119,7 @@ def seconds(stamp: str) -> float:
     return datetime.fromisoformat(stamp).timestamp()
 
 
-def kinds(hand: Hand, other: str) -> list[tuple[str, Callable[[], object], str]]:
+def kinds(hand: Hand, other: str, service: int) -> list[tuple[str, Callable[[], object], str]]:
     """Kind of drift, what somebody does, and what the service says of it."""
     shop, edge = hand.shop, "/var/lib/gitops/drift"
     stops, dies, pauses, goes = hand.replicas("web")
@@ -138,7 +140,11 @@ def kinds(hand: Hand, other: str) -> list[tuple[str, Callable[[], object], str]]
         ("killed", lambda: hand.engine(dies, "kill", "{}"), rf"{dies}: container exited \(137\)"),
         ("removed", lambda: hand.engine(goes, "rm", "-f", "{}"), f"{goes}: replica missing"),
         ("paused", lambda: hand.engine(pauses, "pause", "{}"), f"{pauses}: container paused"),
-        ("image", lambda: hand.swap_image(api, other), rf"{api}: image changed by hand: \S+ -> \S+:other"),
+        (
+            "image",
+            lambda: hand.swap_image(api, other, service),
+            rf"{api}: image changed by hand: \S+ -> \S+:other",
+        ),
         ("stray", run_stray, "stray: service removed"),
         (
             "config",
@@ -157,10 +163,10 @@ def test_every_kind_of_drift_is_noticed_at_once_and_healed_with_its_reason(make_
     # Only what is told as it happens can be noticed: no look is due within the time of the test.
     shop = make_shop("drift", poll="10m", observe="10m")
     other, hand = shop.image("other"), Hand(shop)
-    with shop.serving():
+    with shop.serving() as service:
         shop.ended(shop.push("v1"))
         with Load(shop.lab.address("e1"), host="drift.test", path="/") as load:
-            for kind, act, reason in kinds(hand, other):
+            for kind, act, reason in kinds(hand, other, service.pid):
                 hand.quiet()
                 before, began = load.report.failed, time()
                 act()
@@ -168,7 +174,7 @@ def test_every_kind_of_drift_is_noticed_at_once_and_healed_with_its_reason(make_
                 hand.quiet()
                 print(f"{kind}: noticed after {took_s:.2f} s, {load.report.failed - before} failed")  # noqa: T201 - a measurement, with pytest -s
                 assert took_s < NOTICED_S, kind
-        until(lambda: shop.read("status", "drift")["sync"] == "synced", 20, shop.service_log[-2500:])
+        shop.until(lambda: shop.read("status", "drift")["sync"] == "synced", 20, "synced")
         assert len(shop.containers()) == 6
     assert not load.report.failures, load.report
     healed = [entry["reason"] for deployment in shop.history() for entry in deployment["drift"]]
@@ -186,7 +192,7 @@ def test_what_was_killed_serves_again_and_what_must_not_be_healed_is_told(make_s
         hand.quiet()
         server, began = f"killed.web.80/{hand.where(dies)[1]}", time()
         hand.engine(dies, "kill", "{}")
-        until(lambda: hand.up_since(server, began), 30, f"{server}\n{shop.service_log[-2500:]}")
+        shop.until(lambda: hand.up_since(server, began), 30, f"{server} up")
         serves_s = time() - began
         print(f"killed: serves again after {serves_s:.2f} s")  # noqa: T201 - a measurement, with pytest -s
         assert serves_s < SERVES_S
@@ -230,7 +236,7 @@ def test_a_crash_loop_is_not_fed_and_ends_when_its_cause_is_gone(make_shop: Make
         assert shop.read("status", "loop")["quarantined"] == [], "the commit is not at fault"
         volume = json.loads(shop.lab.on(host, hand.kind(host), "volume", "inspect", "loop_data"))[0]
         shop.lab.on(host, "rm", f"{volume['Mountpoint']}/broken")
-        until(lambda: shop.deployments()[0].outcome == "succeeded", 90, shop.service_log[-2500:])
+        shop.until(lambda: shop.deployments()[0].outcome == "succeeded", 90, "a heal that succeeds")
     heals = [d for d in shop.history()[::-1] if any("web.1: " in entry["reason"] for entry in d["drift"])]
     assert all("web.1 exited with code 3" in heal["reason"] for heal in heals[:-1]), heals
     pauses = [seconds(later["started_at"]) - seconds(heal["finished_at"]) for heal, later in pairwise(heals)]
@@ -256,7 +262,7 @@ def test_a_host_that_goes_is_done_without_and_its_leftovers_go_when_it_returns(m
             # A request that is on its way to the host when the cable goes cannot be sent again.
             on_their_way = load.report.failed - waiting
             assert on_their_way <= load.clients, load.report
-            until(at_rest, 45, f"the move; the service said:\n{shop.service_log[-2500:]}")
+            shop.until(at_rest, 45, "the move")
             status = shop.read("status", "gone")
             assert [(s["name"], s["healthy"]) for s in status["services"]] == [("api", 2), ("web", 4)]
             assert status["health"] == "degraded"
@@ -264,6 +270,6 @@ def test_a_host_that_goes_is_done_without_and_its_leftovers_go_when_it_returns(m
             lab.run("mend", cut)
         returned = time()
         hand.noticed(f"host {cut} is back", returned - 1, 60)
-        until(lambda: len(shop.containers()) == 6 and at_rest(), 60, shop.service_log[-2500:])
+        shop.until(lambda: len(shop.containers()) == 6 and at_rest(), 60, "what belongs there, alone")
         print(f"leftovers gone {time() - returned:.1f} s after its return, {on_their_way} requests lost")  # noqa: T201 - a measurement, with pytest -s
         assert load.report.failed == waiting + on_their_way, load.report

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.load import Load
-from support.shop import MakeShop, Shop, until
+from support.shop import MakeShop, Shop
 
 pytestmark = pytest.mark.lab
 
@@ -95,7 +95,7 @@ def test_hosts_are_maintained_one_by_one_under_load(make_shop: MakeShop, tmp_pat
             assert (code, view["drained"]) == (0, False)
         assert not on(shop, other)
         with shop.serving():
-            until(lambda: len(on(shop, other)) == 1, 120, f"a replica moved to {other}: {shop.service_log}")
+            shop.until(lambda: len(on(shop, other)) == 1, 120, f"a replica moved to {other}")
         moved = next(d for d in shop.history() if d["outcome"] == "succeeded")
         assert (moved["trigger"], moved["changes"]["started"], moved["changes"]["stopped"]) == ("poll", 1, 1)
     assert not load.report.failures, load.report

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support.load import Load
-from support.shop import NEVER_HEALTHY, MakeShop, Shop, until
+from support.shop import NEVER_HEALTHY, MakeShop, Shop
 
 pytestmark = pytest.mark.lab
 
@@ -24,7 +24,7 @@ def started(shop: Shop, slot: int, version_commit: str) -> None:
         newest = shop.deployments()[0]
         return newest.commit == version_commit and f"web.{slot} started" in shop.service_log
 
-    until(look, 120, f"web.{slot} of {version_commit[:12]}; the service said:\n{shop.service_log[-3000:]}")
+    shop.until(look, 120, f"web.{slot} of {version_commit[:12]}")
 
 
 def images(shop: Shop) -> set[str]:

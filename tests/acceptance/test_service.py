@@ -106,9 +106,7 @@ def test_told_to_stop_it_ends_at_a_batch_boundary_and_goes_on_later(make_shop: M
 def test_two_services_never_deploy_the_same_thing_twice(make_shop: MakeShop, tmp_path: Path) -> None:
     """Each has a store of its own, so that only the hosts' locks stand between them."""
     first = make_shop("twice")
-    second = Shop(first.lab, first.name, tmp_path / "second", first.compose)
-    second.folder.mkdir()
-    second.configure()
+    second = first.with_another_controller(tmp_path / "second")
     with first.serving(), second.serving():
         commit = first.push("v1")
         outcomes = [first.ended(commit), second.ended(commit)]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.controllers import stopped
 from support.load import Load
 from support.shop import MakeShop, Shop, until
 
@@ -31,19 +30,6 @@ def syncing(shop: Shop) -> Iterator[subprocess.Popen[str]]:
                 process.kill()
 
 
-@contextmanager
-def stopped(processes: Iterable[int]) -> Iterator[None]:
-    """Processes that do nothing for the time of the block."""
-    held = list(processes)
-    for pid in held:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in held:
-            os.kill(pid, signal.SIGCONT)
-
-
 def run_of(shop: Shop) -> list[int]:
     """The processes of the deployment that runs: ansible-playbook and its workers."""
     return find(max((shop.folder / "runs" / shop.name).iterdir(), key=lambda run: run.stat().st_ctime_ns))
@@ -61,9 +47,7 @@ def test_stopped_passed_over_and_continued_it_does_nothing(
     first = make_shop("passed" if whole else "alone", replicas=2)
     first.compose["services"]["web"]["deploy"]["update_config"]["monitor"] = "3s"
     good = first.deploy("1")
-    second = Shop(first.lab, first.name, tmp_path / "second")
-    second.folder.mkdir()
-    second.configure()
+    second = first.with_another_controller(tmp_path / "second")
     first.compose["services"]["web"]["image"] = half = first.image("2")
     bad = first.push("v2")
     with Load(first.lab.address("e1"), host=f"{first.name}.test") as load, syncing(first) as passed_over:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +44,19 @@ def machine(lab: Lab, name: str, **changes: Any) -> Machine:
         **changes,
     }
     return Machine(name, tuple(sorted(variables.items())))
+
+
+@contextmanager
+def stopped(processes: Iterable[int]) -> Iterator[None]:
+    """Processes that do nothing for the time of the block."""
+    held = list(processes)
+    for pid in held:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in held:
+            os.kill(pid, signal.SIGCONT)
 
 
 def engine_socket_from_outside(lab: Lab, host: str) -> str:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,6 +45,10 @@ class Shop:
         name: of the application.
         folder: everything of this test.
         compose: the content of compose.yaml; change it and `push`.
+        settings: what gitops.yaml says of it besides its source.
+        store: file of the store, in `folder`.
+        digests: of the images that this test has built -> their references.
+        repo: its name in the lab's folder of repositories.
     """
 
     lab: Lab
@@ -54,11 +58,11 @@ class Shop:
     settings: dict[str, Any] = field(default_factory=dict)
     store: str = "gitops.db"
     digests: dict[str, str] = field(default_factory=dict)
-    repo: str = field(init=False)
+    repo: str = ""
 
     def __post_init__(self) -> None:
         """Two tests may call their applications alike: each has a repository of its own."""
-        self.repo = f"{self.name}-{secrets.token_hex(4)}"
+        self.repo = self.repo or f"{self.name}-{secrets.token_hex(4)}"
 
     @classmethod
     def create(cls, lab: Lab, name: str, folder: Path, *, replicas: int = 4, **settings: Any) -> Shop:
@@ -92,6 +96,13 @@ class Shop:
         }
         shop.configure()
         return shop
+
+    def with_another_controller(self, folder: Path) -> Shop:
+        """The same application, with a configuration and a store of its own in `folder`."""
+        folder.mkdir()
+        other = replace(self, folder=folder)
+        other.configure()
+        return other
 
     @property
     def checkout(self) -> Path:
@@ -205,8 +216,15 @@ class Shop:
         def look() -> bool:
             return any(d.commit == commit and d.outcome != "running" for d in self.deployments())
 
-        until(look, within_s, f"an outcome of {commit[:12]}; the service said:\n{self.service_log[-3000:]}")
+        self.until(look, within_s, f"an outcome of {commit[:12]}")
         return next(d for d in self.history() if d["commit"] == commit and d["outcome"] != "running")
+
+    def until(self, look: Callable[[], Found | None], within_s: float, what: str) -> Found:
+        """`until`; what is not there in time is told with what the service has logged by then."""
+        try:
+            return until(look, within_s, what)
+        except AssertionError as late:
+            raise AssertionError(f"{late}; the service said:\n{self.service_log[-5000:]}") from None
 
     @contextmanager
     def serving(self) -> Iterator[subprocess.Popen[str]]:
