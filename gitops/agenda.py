@@ -9,6 +9,9 @@ from gitops.config import AppSettings
 from gitops.reconcile import Trigger
 from gitops.source.triggers import Poll
 
+SETTLES_S = 0.05
+"""The rest before a pass that an event has asked for: one change is told by several events."""
+
 MOST_BREATH_S = 0.5
 """The longest rest between two passes that events have asked for: drift is noticed within a second."""
 
@@ -26,7 +29,7 @@ class Agenda:
         self._look = Poll(settings.observe_s, chance)
         self._poll_at = self._look_at = clock()
         self._pushed = False
-        self._breath_s = 0.0
+        self._rested_at = clock()
 
     def poll_now(self) -> None:
         """The repo has changed: the next pass asks Git."""
@@ -44,8 +47,12 @@ class Agenda:
         return max(0.0, min(self._poll_at, self._look_at) - self._clock())
 
     def breath_s(self) -> float:
-        """Seconds to rest before a pass that somebody has asked for: as long as the last one took."""
-        return 0.0 if self._pushed else self._breath_s
+        """Seconds to rest before a pass that somebody has asked for.
+
+        What comes as a surprise is looked at as soon as it is whole. While events go on, as much time
+        passes between two passes as a pass takes.
+        """
+        return 0.0 if self._pushed else max(SETTLES_S, self._rested_at - self._clock())
 
     def succeeded(self, trigger: Trigger, took_s: float, *sooner_s: float | None) -> None:
         """A pass has ended well.
@@ -59,7 +66,7 @@ class Agenda:
         if trigger != "heal":
             self._poll_at = now + self._poll.succeeded()
         self._look_at = now + min([self._look.succeeded(), *(s for s in sooner_s if s is not None)])
-        self._breath_s = min(took_s, MOST_BREATH_S)
+        self._rested_at = now + min(took_s, MOST_BREATH_S)
 
     def failed(self, trigger: Trigger, took_s: float) -> None:
         """A pass could not be made: something does not answer, or a setting is wrong."""
@@ -67,4 +74,4 @@ class Agenda:
         if trigger != "heal":
             self._poll_at = now + self._poll.failed()
         self._look_at = now + self._look.failed()
-        self._breath_s = min(took_s, MOST_BREATH_S)
+        self._rested_at = now + min(took_s, MOST_BREATH_S)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gitops.agenda import MOST_BREATH_S, Agenda
+from gitops.agenda import MOST_BREATH_S, SETTLES_S, Agenda
 from gitops.config import AppSettings
 from gitops.source.triggers import JITTER
 
@@ -50,6 +50,16 @@ def test_a_push_asks_git_and_is_not_kept_waiting() -> None:
     assert due.breath_s() == 0.0
     assert due.next() == "push"
     assert due.next() == "heal", "it was asked once"
+
+
+def test_a_surprise_is_looked_at_as_soon_as_it_is_whole_and_a_crowd_of_events_a_pass_at_a_time() -> None:
+    clock = Clock()
+    due = agenda(clock)
+    due.succeeded(due.next(), 0.3)
+    clock.now = 0.1
+    assert due.breath_s() == pytest.approx(0.2), "its own events, or a crowd of them"
+    clock.now = 10.0
+    assert due.breath_s() == SETTLES_S
 
 
 def test_what_a_pass_knows_of_the_future_comes_first() -> None:
