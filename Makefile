@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PEERS := $(VENV)/bench/.installed
 SOLVER := $(VENV)/ortools/.installed
 
-.PHONY: demo test check unit bench bench-passes bench-scheduler lab-down lock setup clean
+.PHONY: demo test check unit bench bench-passes bench-healing bench-scheduler lab-down lock setup clean
 
 demo: $(STAMP)            ## the main job, live: a lab fleet, three pushes, one automatic rollback
 	$(BIN)/python -m gitops.lab.demo $(DEMO_ARGS)
@@ -25,6 +25,9 @@ bench: $(STAMP) $(PEERS)  ## this project side by side with its peers; writes do
 
 bench-passes: $(STAMP)    ## a pass with nothing to do, over up to 1,000 simulated hosts
 	PYTHONPATH=tests $(BIN)/python -m bench.passes $(HOSTS)
+
+bench-healing: $(STAMP)  ## how soon drift is noticed, a killed replica replaced, a doubled load answered
+	PYTHONPATH=tests $(BIN)/python -m bench.healing $(ROUNDS)
 
 bench-scheduler: $(STAMP) $(SOLVER)  ## how fast the scheduler places, and how well, up to 10,000 made-up hosts
 	$(BIN)/python -m bench.scheduler $(HOSTS)
