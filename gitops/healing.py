@@ -4,34 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TypedDict
 
 from gitops.application import Application
 from gitops.journal import Journal
-from gitops.model.plan import Plan, Relapse
-from gitops.model.tolerance import ANY, Tolerance
+from gitops.model.plan import Plan
+from gitops.model.tolerance import ANY
 from gitops.plan.backoff import WINDOW_S, relapses, waits
 from gitops.plan.drift import drifts
+from gitops.planning import Terms
 from gitops.store.healing import DRIFT
 
 
-class Terms(TypedDict):
-    """How far a pass may go without some of the hosts, and which slots it leaves alone for now."""
-
-    tolerate: Tolerance
-    relapses: tuple[Relapse, ...]
-
-
-def terms(app: Application, left: Mapping[tuple[str, int], float], *, mends: bool) -> Terms:
+def mending(left: Mapping[tuple[str, int], float]) -> Terms:
     """What runs already is mended whatever host is missing, but not again and again at once.
 
     Args:
-        app: the application.
         left: see `left_alone`.
-        mends: whether the pass does nothing else, and no person has asked for it.
     """
-    tolerate = ANY if mends else app.settings.tolerate_unreachable
-    return {"tolerate": tolerate, "relapses": relapses(left)}
+    return Terms(tolerate=ANY, relapses=relapses(left))
 
 
 def left_alone(app: Application) -> Mapping[tuple[str, int], float]:

@@ -14,8 +14,8 @@ from gitops.errors import GitopsError, PermanentError
 from gitops.model.fleet import Fleet
 from gitops.model.plan import Plan
 from gitops.observe.hosts import observe
+from gitops.planning import Terms, plan_for
 from gitops.reconcile import Request
-from gitops.rollout import plan_for
 from gitops.session import Session
 from gitops.views import result_view
 
@@ -161,10 +161,10 @@ class Maintenance:
         desired = app.at(self.session.store.good(name) or "")
         observed = observe(self.session.connections.open(desired.fleet), desired.fleet)
         desired = app.counted(app.known(desired, observed), observed)
-        premises, tolerate = app.premises, app.settings.tolerate_unreachable
+        premises, terms = app.premises, Terms(tolerate=app.settings.tolerate_unreachable)
         if without:
             premises = replace(premises, out={**premises.out, without: f"host {without} drained"})
-        return plan_for(desired, desired, observed, tolerate=tolerate, premises=premises)
+        return plan_for(desired, desired, observed, premises, terms)
 
     def _settled(self, host: str, apps: Sequence[str]) -> View:
         """Lets each application follow, and says what is left on the host."""

@@ -13,7 +13,7 @@ from gitops.application import Application, Desired
 from gitops.channel import Channel
 from gitops.errors import GitopsError, PermanentError
 from gitops.execute import runner
-from gitops.healing import Terms, left_alone, tell_drifts, terms
+from gitops.healing import left_alone, mending, tell_drifts
 from gitops.images.prune import prune
 from gitops.images.registry import ImageError
 from gitops.journal import Journal, Report
@@ -25,7 +25,8 @@ from gitops.observe.hosts import observe
 from gitops.plan.drift import drifts, sentence
 from gitops.plan.fence import crossed
 from gitops.plan.guard import removal_guard
-from gitops.rollout import Interrupted, go_back, plan_for, roll_out, together
+from gitops.planning import Terms, plan_for, together
+from gitops.rollout import Interrupted, Rollout
 from gitops.store.records import this_process
 
 Trigger = Literal["push", "poll", "heal", "manual", "rollback", "resume", "drain", "scale"]
@@ -101,7 +102,7 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         app.standby.warm()  # a rollout is likely: its playbook's program is loaded meanwhile
     mends = commit == good and request.trigger in AUTOMATIC
     left = left_alone(app) if mends else {}
-    allowed = terms(app, left, mends=mends)
+    terms = mending(left) if mends else Terms(tolerate=app.settings.tolerate_unreachable, jobs=jobs)
 
     try:
         desired = app.at(commit)
@@ -114,7 +115,7 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         previous = app.counted(previous, observed) if previous else None
         desired = app.counted(app.resolved(desired, channels, observed), observed)
         previous = desired if commit == good else previous
-        plan = _planned(app, desired, previous, observed, allowed, jobs=jobs, even=mends)
+        plan = _planned(app, desired, previous, observed, terms, even=mends)
     except ImageError as problem:
         return _no_image(app, desired, previous, channels, observed.away, request, report, problem)
     except PermanentError as problem:
@@ -130,18 +131,8 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         tell_drifts(journal, plan)
         if not jobs and (between := crossed(plan.stack, observed, app.name)):
             journal.tell("fence", f"crosses a fence, as asked: what {between} has done is not undone")
-        deployment = roll_out(
-            app,
-            desired,
-            previous,
-            channels,
-            journal,
-            request.interrupted,
-            observed.away,
-            jobs=jobs,
-            scheduler=plan.scheduler,
-            **allowed,
-        )
+        rollout = Rollout(app, desired, previous, channels, journal, observed.away)
+        deployment = rollout.forward(request.interrupted, terms, scheduler=plan.scheduler)
         if deployment.outcome == "succeeded":
             _tidy(app, desired, reached(channels, observed.away).values(), journal)
         return Result(deployment.outcome, commit, deployment.reason, deployment, again_s)
@@ -152,13 +143,12 @@ def _planned(
     desired: Desired,
     previous: Desired | None,
     observed: Observed,
-    allowed: Terms,
+    terms: Terms,
     *,
-    jobs: bool,
     even: bool,
 ) -> Plan:
     """The plan of a pass; where nothing is to be done and it may (`even`), one that evens out load."""
-    plan = partial(plan_for, desired, previous, observed, jobs=jobs, **allowed)
+    plan = partial(plan_for, desired, previous, observed, terms=terms)
     premises, moves = app.premises, app.settings.scheduler.rebalance
     found = plan(premises=premises)
     if even and moves and found.empty:
@@ -269,7 +259,7 @@ def recover(app: Application, report: Report) -> None:
         away = observed.away
         with app.connections.locked(app.name, reached(channels, away)):
             app.store.adopt(deployment.id, this_process())
-            go_back(app, failed, good, channels, journal, deployment.reason, away)
+            Rollout(app, failed, good, channels, journal, away).back(deployment.reason)
 
 
 @contextmanager
@@ -318,7 +308,7 @@ def _no_image(
     with locked, recorded(app, commit, good, request.trigger, report) as journal:
         journal.move("planning")
         app.store.quarantine(app.name, commit, str(problem))
-        deployment = go_back(app, desired, previous, channels, journal, str(problem), away)
+        deployment = Rollout(app, desired, previous, channels, journal, away).back(str(problem))
     return Result(deployment.outcome, commit, deployment.reason, deployment)
 
 

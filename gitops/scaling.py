@@ -10,8 +10,9 @@ from gitops.journal import Report
 from gitops.model.load import Scaling
 from gitops.observe.hosts import observe
 from gitops.plan.autoscale import counts_of, scaled
+from gitops.planning import Terms, plan_for
 from gitops.reconcile import Result, held_back, left_half_way, reached, recorded, recover
-from gitops.rollout import Interrupted, plan_for, roll_out
+from gitops.rollout import Interrupted, Rollout
 
 
 def scale(app: Application, scalings: Iterable[Scaling], interrupted: Interrupted, report: Report) -> Result:
@@ -38,8 +39,8 @@ def scale(app: Application, scalings: Iterable[Scaling], interrupted: Interrupte
     channels = app.connections.open(desired.fleet)
     observed = observe(channels, desired.fleet, app.hosts.away)
     present = app.counted(app.resolved(desired, channels, observed), observed)
-    tolerate = app.settings.tolerate_unreachable
-    as_it_is = plan_for(present, present, observed, jobs=False, tolerate=tolerate, premises=app.premises)
+    terms = Terms(tolerate=app.settings.tolerate_unreachable, jobs=False)
+    as_it_is = plan_for(present, present, observed, app.premises, terms)
     if not as_it_is.empty and (why := held_back(app, as_it_is)):
         return Result("held", good, why)
     counts = counts_of(present.stack)
@@ -53,7 +54,8 @@ def scale(app: Application, scalings: Iterable[Scaling], interrupted: Interrupte
     with locked, recorded(app, good, good, "scale", report) as journal:
         for each in current:
             journal.tell("scale", str(each), data={**asdict(each), "text": str(each)})
-        deployment = roll_out(app, target, present, channels, journal, interrupted, observed.away, jobs=False)
+        rollout = Rollout(app, target, present, channels, journal, observed.away)
+        deployment = rollout.forward(interrupted, terms)
     return Result(deployment.outcome, good, deployment.reason, deployment)
 
 

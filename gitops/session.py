@@ -16,19 +16,17 @@ from gitops.connections import Connections
 from gitops.errors import ContendedError, GitopsError, PermanentError
 from gitops.execute.runner import write
 from gitops.execute.standby import Standby
-from gitops.healing import left_alone
+from gitops.healing import left_alone, mending
 from gitops.journal import Report
 from gitops.logs import Line, container_logs
 from gitops.model.observed import Observed
 from gitops.model.plan import Plan
-from gitops.model.tolerance import ANY
 from gitops.observe.hosts import observe
 from gitops.places import find_config
-from gitops.plan.backoff import relapses
+from gitops.planning import Terms, plan_for, together
 from gitops.reconcile import Request, Result, left_half_way, reconcile
 from gitops.render import deployment as rendered
 from gitops.render.haproxy import fragment
-from gitops.rollout import plan_for, together
 from gitops.store.healing import DRIFT
 from gitops.store.records import Store
 from gitops.watch.watcher import Hosts
@@ -127,8 +125,8 @@ class Session:
         observed = observe(channels, fleet)
         desired = app.counted(app.resolved(desired, channels, observed, record=False), observed)
         previous = app.counted(previous, observed) if previous else None
-        tolerate = app.settings.tolerate_unreachable
-        return plan_for(desired, previous, observed, tolerate=tolerate, premises=app.premises), observed
+        terms = Terms(tolerate=app.settings.tolerate_unreachable)
+        return plan_for(desired, previous, observed, app.premises, terms), observed
 
     def _good(self, app: Application) -> Desired | None:
         good = self.store.good(app.name)
@@ -193,14 +191,8 @@ class Session:
                 desired = app.at(good or target)
                 observed = observe(self.connections.open(desired.fleet), desired.fleet)
                 desired = app.counted(app.known(desired, observed), observed)
-                plan = plan_for(
-                    desired,
-                    desired if good else None,
-                    observed,
-                    tolerate=ANY if good else app.settings.tolerate_unreachable,
-                    relapses=relapses(left_alone(app)),
-                    premises=app.premises,
-                )
+                terms = mending(left_alone(app)) if good else Terms(app.settings.tolerate_unreachable)
+                plan = plan_for(desired, desired if good else None, observed, app.premises, terms)
                 message = message or plan.notes
         except GitopsError as problem:
             message = str(problem)

@@ -12,8 +12,8 @@ from gitops.model.fleet import CONTAINER_HOSTS, LOAD_BALANCERS, Fleet, Host
 from gitops.model.observed import Observed, ObservedHost
 from gitops.model.plan import Role
 from gitops.model.stack import ContainerSpec, Ingress, Publish, Service, Stack
+from gitops.planning import BACK, plan_for
 from gitops.render.haproxy import fragment
-from gitops.rollout import plan_for
 
 FLEET = Fleet((Host("e1", "198.18.0.201", (LOAD_BALANCERS,)), Host("h1", "198.18.0.11", (CONTAINER_HOSTS,))))
 NETWORK = "198.19.0.0/16"
@@ -57,4 +57,4 @@ def test_another_door_is_free() -> None:
     theirs = stack("shop", Ingress(80, "shop.test"))
     assert plan_for(ours, None, beside(theirs)).starts
     back = replace(ours, stack=stack("blog", Ingress(80, "shop.test")))
-    assert plan_for(back, None, beside(theirs), rollback=True).starts, "the way back is not barred"
+    assert plan_for(back, None, beside(theirs), terms=BACK).starts, "the way back is not barred"
