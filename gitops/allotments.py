@@ -18,29 +18,47 @@ from gitops.model.size import NOTHING
 
 @dataclass
 class Allotments:
-    """Who is to start what where. Applications plan one at a time, and run side by side."""
+    """Who is to start what where. Applications choose one at a time; they look and run side by side."""
 
     _starts: dict[str, dict[str, list[Container]]] = field(default_factory=dict)
     """Application -> host -> containers as they will be."""
     _addresses: dict[str, frozenset[str]] = field(default_factory=dict)  # application -> of its services
+    _given_up: int = 0  # how often something was taken out of the two: older looks do not show it
     _planning: threading.Lock = field(default_factory=threading.Lock)
 
     def plan(self, app: str, look: Callable[[], Observed], make: Callable[[Observed], Plan]) -> Plan:
-        """Plans from what `look` reports, as if what the others' deployments are to start were there."""
-        with self._planning:
-            plan = make(self._with_others(app, look()))
-            starts: dict[str, list[Container]] = {}
-            for start in plan.starts:
-                starts.setdefault(start.host, []).append(_container(plan, start))
-            self._starts[app] = starts
-            self._addresses[app] = frozenset(s.address for s in plan.stack.services if s.address)
-            return plan
+        """Plans from what `look` reports, as if what the others' deployments are to start were there.
+
+        A host that is slow to answer keeps only this application waiting. What another one started
+        and was done with meanwhile is neither allotted any more nor in what was seen: then it looks anew.
+        """
+        while True:
+            with self._planning:
+                before = self._given_up
+            seen = look()
+            with self._planning:
+                if before == self._given_up:
+                    plan = make(self._with_others(app, seen))
+                    self._allot(app, plan)
+                    return plan
 
     def forget(self, app: str) -> None:
         """The application's deployment has ended: what it uses is seen on the hosts."""
         with self._planning:
-            self._starts.pop(app, None)
-            self._addresses.pop(app, None)
+            self._give_up(app)
+
+    def _allot(self, app: str, plan: Plan) -> None:
+        self._give_up(app)
+        starts: dict[str, list[Container]] = {}
+        for start in plan.starts:
+            starts.setdefault(start.host, []).append(_container(plan, start))
+        self._starts[app] = starts
+        self._addresses[app] = frozenset(s.address for s in plan.stack.services if s.address)
+
+    def _give_up(self, app: str) -> None:
+        self._given_up += app in self._starts
+        self._starts.pop(app, None)
+        self._addresses.pop(app, None)
 
     def _with_others(self, app: str, observed: Observed) -> Observed:
         coming: dict[str, list[Container]] = {}

@@ -76,3 +76,21 @@ def test_what_another_deployment_is_to_start_takes_room() -> None:
     there = Observed((replace(HOSTS.hosts[0], containers=(started,)), HOSTS.hosts[1]))
     allotments.plan("one", lambda: HOSTS, lambda _: plan)
     assert look("two", there) == [size]
+
+
+def test_a_slow_look_keeps_nobody_else_waiting_and_is_repeated_when_another_has_ended_meanwhile() -> None:
+    allotments = Allotments()
+    assert allotted(allotments, "one") == 20001
+    looks = 0
+
+    def slow() -> Observed:
+        nonlocal looks
+        looks += 1
+        if looks > 1:
+            return Observed((replace(HOSTS.hosts[0], ports_used=(20000, 20001)), HOSTS.hosts[1]))
+        assert allotted(allotments, "two") == 20002, "planned while this one looks"
+        allotments.forget("one")  # its container runs: an older look does not show its port
+        return HOSTS
+
+    plan = allotments.plan("three", slow, lambda observed: lowest_free("three", observed))
+    assert (looks, plan.starts[0].ports) == (2, ((80, 20003),))
