@@ -177,7 +177,7 @@ def test_the_vote_goes_on_without_a_host_that_is_cut_off_and_loses_its_power(mak
 
     def moved() -> bool:
         last = shop.deployments()[0]
-        return last.trigger == "heal" and last.outcome == "succeeded"
+        return last.heals and last.outcome == "succeeded"
 
     there = where(shop)
     bound = there["queue"] | there["db"]  # what has its data there waits
