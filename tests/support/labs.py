@@ -7,13 +7,14 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
+
+from support.warm import WARM
 
 from gitops.lab.host import enter
 from gitops.lab.layout import Layout
@@ -116,12 +117,8 @@ def digest_of(reference: str) -> str:
 
 def lab_command(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs one lab command."""
-    return subprocess.run(
-        [sys.executable, "-m", "gitops.lab", *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=_UP_SECONDS if arguments[0] == "up" else _COMMAND_SECONDS,
+    return WARM.run(
+        "gitops.lab", *arguments, timeout_s=_UP_SECONDS if arguments[0] == "up" else _COMMAND_SECONDS
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import yaml
 from support.labs import Lab, digest_of
+from support.warm import WARM
 
 from gitops.model.deployment import Deployment
 from gitops.store.records import Store
@@ -172,9 +173,8 @@ class Shop:
 
     def gitops(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs a `gitops` command to its end."""
-        return subprocess.run(
-            self.command(*arguments), check=False, capture_output=True, text=True, timeout=300
-        )
+        _, _, module, *rest = self.command(*arguments)
+        return WARM.run(module, *rest, timeout_s=300)
 
     def read(self, *arguments: str) -> dict[str, Any]:
         """Runs a `gitops` command that reports, and returns its JSON."""

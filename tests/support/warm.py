@@ -1,0 +1,171 @@
+"""Runs `gitops` commands in processes that have imported it already: for each a second of processor less.
+
+Run as a program it is the process that they are forked from: each connection to its socket is one
+command. What it costs to start is measured by `make bench`; tests of the start itself start a process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import json
+import os
+import random
+import select
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from pathlib import Path
+from typing import IO, NoReturn
+
+PROGRAMS = {"gitops.cli": "gitops.cli", "gitops.lab": "gitops.lab.cli"}
+"""What `python -m` names -> the module with its `main`."""
+
+IMPORTED_LATER = (
+    "ansible.inventory.manager",
+    "ansible.parsing.dataloader",
+    "ansible.plugins.connection.ssh",
+    "ansible.plugins.loader",
+    "ansible.template",
+    "ansible.vars.manager",
+    "gitops.checkup.doctor",
+    "gitops.desired.inventory",
+    "gitops.maintenance",
+    "gitops.session",
+    "gitops.unlock",
+)
+"""What commands import when they need it."""
+
+REPLY_BYTES = 64
+
+
+class Warm:
+    """The process, begun with the first command; it ends with the one that uses it."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="gitops-warm-")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def run(self, module: str, *arguments: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
+        """Runs `python -m MODULE ARGUMENTS...` to its end.
+
+        Raises:
+            subprocess.TimeoutExpired: it took longer; it is killed.
+        """
+        argv = [sys.executable, "-m", module, *arguments]
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err, self._ask() as peer:
+            said = {"module": module, "arguments": arguments, "cwd": str(Path.cwd()), "env": dict(os.environ)}
+            socket.send_fds(peer, [json.dumps(said).encode() + b"\n"], [out.fileno(), err.fileno()])
+            peer.settimeout(timeout_s)
+            try:
+                code = int(peer.recv(REPLY_BYTES))
+            except TimeoutError:
+                raise subprocess.TimeoutExpired(argv, timeout_s, _all(out), _all(err)) from None
+            return subprocess.CompletedProcess(argv, code, _all(out), _all(err))
+
+    def close(self) -> None:
+        """Ends the process."""
+        if self._process is not None:
+            self._process.communicate()  # it ends with its input
+        self._folder.cleanup()
+
+    def _ask(self) -> socket.socket:
+        if self._process is None:
+            argv = [sys.executable, "-m", "support.warm", self._folder.name]
+            pipe = subprocess.PIPE
+            self._process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, cwd=Path(__file__).parents[1])
+            if self._process.stdout is None or self._process.stdout.readline() != b"ready\n":
+                raise RuntimeError("the process that commands are forked from did not begin")
+        peer = socket.socket(socket.AF_UNIX)
+        peer.connect(f"{self._folder.name}/s")
+        return peer
+
+
+def _all(stream: IO[str]) -> str:
+    stream.seek(0)
+    return stream.read()
+
+
+def _serve(folder: str) -> NoReturn:
+    """Forks for each connection until the input ends. Has one thread, as whoever forks should."""
+    for module in (*PROGRAMS.values(), *IMPORTED_LATER):
+        importlib.import_module(module)
+    atexit._clear()  # what Ansible would remove at its end is of this process, not of its children
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"{folder}/s")
+    listener.listen()
+    print("ready", flush=True)  # noqa: T201 - awaited
+    while True:
+        ready, _, _ = select.select([listener, sys.stdin], [], [])
+        if sys.stdin in ready:
+            os._exit(0)
+        peer, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            _one(peer)
+        peer.close()
+        _reap()
+
+
+def _reap() -> None:
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+
+
+def _one(peer: socket.socket) -> NoReturn:
+    """One command: its process, and this one, which waits for it and tells how it ended."""
+    said, descriptors, _, _ = socket.recv_fds(peer, 1 << 20, 2)
+    while not said.endswith(b"\n"):
+        said += peer.recv(1 << 20)
+    child = os.fork()
+    if child == 0:
+        peer.close()
+        _become(json.loads(said), descriptors)
+    ready, _, _ = select.select([peer, os.pidfd_open(child)], [], [])
+    if peer in ready:  # nobody waits for it any more
+        os.kill(child, 9)
+    _, status = os.waitpid(child, 0)
+    peer.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+    os._exit(0)
+
+
+def _become(said: dict[str, object], descriptors: list[int]) -> NoReturn:
+    """Is that command from now on."""
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number, descriptor in enumerate(descriptors, 1):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    os.chdir(str(said["cwd"]))
+    os.environ.clear()
+    os.environ.update(said["env"])  # type: ignore[call-overload]  # what was JSON is not typed
+    random.seed()
+    sys.argv = [str(said["module"]), *said["arguments"]]  # type: ignore[misc]  # as above
+    code: object = None
+    try:
+        importlib.import_module(PROGRAMS[str(said["module"])]).main()
+    except SystemExit as end:
+        code = end.code
+    except Exception:  # noqa: BLE001 - told as the interpreter does
+        traceback.print_exc()
+        code = 1
+    # The orderly end but for taking all modules apart, of which there are more than the command's.
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as the interpreter does
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+WARM = Warm()
+"""That of this process."""
+
+atexit.register(WARM.close)
+
+if __name__ == "__main__":
+    _serve(sys.argv[1])
