@@ -111,8 +111,8 @@ def test_two_services_never_deploy_the_same_thing_twice(make_shop: MakeShop, tmp
         commit = first.push("v1")
         outcomes = [first.ended(commit), second.ended(commit)]
     assert [d["outcome"] for d in outcomes] == ["succeeded", "succeeded"]
-    assert sum(d["changes"]["started"] for d in outcomes) == 6
-    assert len(first.containers()) == 6
+    assert sum(d["changes"]["started"] for d in outcomes) == 5
+    assert len(first.containers()) == 5
 
 
 def test_changes_of_the_configuration_are_followed(make_shop: MakeShop) -> None:

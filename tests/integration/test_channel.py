@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.controllers import Machine, engine_socket_from_outside, machine, opened
+from support.controllers import Machine, machine, opened
 from support.labs import Lab
 
 from gitops.channel import Channel
@@ -224,7 +224,7 @@ def test_without_the_right_and_without_sudo_the_error_says_what_to_do(lab: Lab) 
 def test_a_local_connection_needs_no_ssh(lab: Lab) -> None:
     here = Machine(
         "here",
-        (("ansible_connection", "local"), ("gitops_engine_socket", engine_socket_from_outside(lab, "h1"))),
+        (("ansible_connection", "local"), ("gitops_engine_socket", lab.engine_socket("h1"))),
     )
     with opened(here) as channels:
         assert isinstance(channels["here"].engine().containers(), list)

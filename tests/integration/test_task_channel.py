@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.controllers import engine_socket_from_outside, machine, opened, this_machine
+from support.controllers import machine, opened, this_machine
 from support.labs import Lab
 
 from gitops.channel import controller_env, own_folder
@@ -132,7 +132,7 @@ def test_a_playbook_cannot_outlive_its_controllers_lock(lab: Lab, folder: Path) 
 
 
 def test_a_playbook_on_this_machine_itself(lab: Lab, folder: Path) -> None:
-    with this_machine(gitops_engine_socket=engine_socket_from_outside(lab, "h1")) as here:
+    with this_machine(gitops_engine_socket=lab.engine_socket("h1")) as here:
         (folder / "hosts.json").write_text(json.dumps({"all": {"hosts": {"here": dict(here.variables)}}}))
         first, again, seen = _play(folder, "play.yml", HOME=str(folder))
         assert (first["here"]["taken"], again["here"]["taken"]) == (True, False)

@@ -59,13 +59,6 @@ def stopped(processes: Iterable[int]) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
-def engine_socket_from_outside(lab: Lab, host: str) -> str:
-    """The engine's socket of a host, through the root folder of its first process."""
-    starter = json.loads((lab.folder / "lab.json").read_text())["hosts"][host]["pid"]
-    children = Path(f"/proc/{starter}/task/{starter}/children").read_text().split()
-    return f"/proc/{children[0] if children else starter}/root/run/docker.sock"
-
-
 @contextmanager
 def opened(*machines: Machine) -> Iterator[dict[str, Channel]]:
     """Channels to the machines, closed at the end."""

@@ -6,12 +6,16 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 from support.warm import WARM
@@ -56,6 +60,26 @@ class Lab:
         if check and done.returncode != 0:
             raise AssertionError(f"{host}: {command}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout.rstrip("\n")
+
+    def engine_socket(self, host: str) -> str:
+        """The engine's socket of a host, through the root folder of its first process."""
+        starter = load_whole(Layout.of(self.folder)).hosts[host].pid
+        children = Path(f"/proc/{starter}/task/{starter}/children").read_text().split()
+        engine = next(member["engine"] for member in self.data["hosts"] if member["name"] == host)
+        path = "/run/podman/podman.sock" if engine == "podman" else "/run/docker.sock"
+        return f"/proc/{children[0] if children else starter}/root{path}"
+
+    def containers(self, host: str, label: str) -> list[dict[str, Any]]:
+        """The containers with a label, whatever their state, as the host's engine lists them by its API."""
+        filters = quote(json.dumps({"label": [label]}))
+        engine = _Engine(self.engine_socket(host))
+        engine.request("GET", f"/v1.40/containers/json?all=1&filters={filters}")
+        answer = engine.getresponse()
+        text = answer.read().decode()
+        engine.close()
+        assert answer.status == HTTPStatus.OK, text
+        found: list[dict[str, Any]] = json.loads(text)
+        return found
 
     def up(self, host: str) -> bool:
         """Whether a host has power."""
@@ -103,6 +127,19 @@ class Lab:
     def registry(self) -> str:
         """The registry as image references name it."""
         return str(self.data["registry"])
+
+
+class _Engine(HTTPConnection):
+    """An engine's API by its socket: much less work than a command in the host."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("engine", timeout=_COMMAND_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
 
 
 def digest_of(reference: str) -> str:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -91,7 +92,7 @@ class Shop:
                     "init": True,
                     "healthcheck": {"test": HEALTHY, "interval": "10s"},
                     "x-ingress": {"host": f"{name}.test", "path": "/api", "port": 80},
-                    "deploy": {"replicas": 2, "update_config": {"monitor": "1s"}},
+                    "deploy": {"replicas": 1, "update_config": {"monitor": "1s"}},
                 },
             }
         }
@@ -255,15 +256,11 @@ class Shop:
         """
         found = {}
         for host in (host for host in self.lab.data["hosts"] if self.lab.up(host["name"])):
-            listed = self.lab.on(
-                host["name"], host["engine"], "ps", "-a", "--no-trunc",
-                "--filter", f"label=gitops.app={self.name}",
-                "--format", "{{.Names}} {{.ID}} {{.Image}} {{.Status}}",
-            )  # fmt: skip
-            for line in listed.splitlines():
-                name, identity, image, up, *_ = line.split()
-                image = self.digests.get(image.partition("@")[2], image)
-                found[f"{host['name']}/{name}"] = f"{identity} {up} {image}"
+            for each in self.lab.containers(host["name"], f"gitops.app={self.name}"):
+                name, up = each["Names"][0].removeprefix("/"), each["Status"].partition(" ")[0]
+                up = "Up" if each["State"] == "running" else up or each["State"]
+                image = self.digests.get(each["Image"].partition("@")[2], each["Image"])
+                found[f"{host['name']}/{name}"] = f"{each['Id']} {up} {image}"
         return found
 
     def haproxy_cfg(self, edge: str = "e1") -> str:
@@ -272,14 +269,18 @@ class Shop:
 
     def remove(self) -> None:
         """Takes the application's containers and its fragment away, so that the lab serves the next test."""
-        for host in self.lab.data["hosts"]:
-            self.lab.on(
-                host["name"], "sh", "-c",
-                f"{host['engine']} ps -aq --filter label=gitops.app={self.name}"
-                f" | xargs -r {host['engine']} rm -f; rm -rf /var/lib/gitops/{self.name}",
-            )  # fmt: skip
+        hosts = self.lab.data["hosts"]
+        with ThreadPoolExecutor(len(hosts)) as pool:
+            list(pool.map(self._clear, hosts))
         for edge in self.lab.data["edges"]:
             self.lab.on(edge["name"], "rm", "-rf", f"/var/lib/gitops/{self.name}")
+
+    def _clear(self, host: dict[str, Any]) -> None:
+        if self.lab.up(host["name"]):
+            there = [each["Id"] for each in self.lab.containers(host["name"], f"gitops.app={self.name}")]
+            if there:
+                self.lab.on(host["name"], host["engine"], "rm", "-f", *there)
+            self.lab.on(host["name"], "rm", "-rf", f"/var/lib/gitops/{self.name}")
 
 
 MakeShop = Callable[..., Shop]
