@@ -229,7 +229,7 @@ def with_edge(
         now = then
     if served.weights:
         served.weigh(served.services(), {})
-    served.remove({line.name for line in leaves})
+    served.drop(leaves)
     return tuple(found), first, served.backends()
 
 

@@ -48,6 +48,14 @@ class Served:
             self._lines[key] = [line for line in self._lines[key] if line.name not in names]
         return self._changed(keys)
 
+    def drop(self, lines: Collection[Line]) -> None:
+        """Serves single ports of containers no more, and their others as before."""
+        for line in lines:
+            key = line.service, line.target
+            self._lines[key] = [each for each in self._lines.get(key, ()) if each != line]
+            self._keys.get(line.name, set()).discard(key)
+        self._changed([(line.service, line.target) for line in lines])
+
     def weigh(self, services: Collection[str], weights: Mapping[str, int]) -> None:
         """Gives the servers of some services other weights."""
         self.weights = weights
