@@ -150,7 +150,7 @@ def make_plan(
         backends=final,
         places=where,
         edge_changes=tuple(change for place in where for change in place.changes),
-        records=_records(stack, previous, fleet, observed),
+        records=_records(stack, fleet, observed),
         rollback=rollback,
         previous=previous,
         absent=absent,
@@ -322,15 +322,13 @@ def _pulls(stack: Stack, starts: Iterable[Start]) -> tuple[Pull, ...]:
     return tuple(Pull(host, image) for host, image in sorted(pairs))
 
 
-def _records(
-    stack: Stack, previous: Stack | None, fleet: Fleet, observed: Observed
-) -> tuple[HostChange, ...]:
+def _records(stack: Stack, fleet: Fleet, observed: Observed) -> tuple[HostChange, ...]:
     """The hosts whose release file lacks, or has other addresses of the services in it.
 
-    A rollout writes all of them anyway. One of an older commit stays, and none need be there where
-    nothing runs: a commit that changed nothing was recorded without a rollout.
+    A rollout writes all of them anyway. One of an older commit stays: a commit that changed nothing
+    was recorded without a rollout. And none need be there where nothing runs.
     """
-    again = previous is not None and previous.commit == stack.commit and observed.runs(stack.app)
+    runs = observed.runs(stack.app)
     services = found(stack)
     changes = []
     for host in sorted(fleet.hosts, key=lambda host: host.name):
@@ -338,6 +336,6 @@ def _records(
         told = [release for release in state.releases if release.app == stack.app] if state else []
         if any(release.services != services for release in told):
             changes.append(HostChange(host.name, "its record of addresses differs", follows=True))
-        elif state and not told and again and (host.runs_containers or host.balances):
+        elif state and not told and runs and (host.runs_containers or host.balances):
             changes.append(HostChange(host.name, "release file missing"))
     return tuple(changes)
