@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gitops.plan.diff import Need
 
-LAG = 2
+LAG = 3
 """How many batches later the replaced containers of a batch go (start-first).
 
 They stay in the load balancer until their successors have stood the monitor

@@ -53,20 +53,22 @@ def direct(plan: Plan) -> dict[str, set[str]]:
 
 
 def test_start_first_lets_go_on_what_does_not_wait_for_each_other() -> None:
-    assert direct(replaced("start-first")) == {
+    assert direct(replaced("start-first", 5)) == {
         "+1": set(),
         "in 1": {"+1"},
         "+2": {"+1"},
         "in 2": {"in 1", "+2"},
         "+3": {"+2"},
         "in 3": {"in 2", "+3"},
+        "+4": {"+3"},
+        "in 4": {"in 3", "+4"},
         "?1": {"+1"},
-        "out 1": {"in 3", "?1"},
+        "out 1": {"in 4", "?1"},
         "-1": {"out 1"},
-        "+4": {"+3", "?1"},
-        "in 4": {"out 1", "+4"},
+        "+5": {"+4", "?1"},
+        "in 5": {"out 1", "+5"},
         "?2": {"+2"},
-        "out 2": {"in 4", "?2"},
+        "out 2": {"in 5", "?2"},
         "-2": {"out 2"},
         "?3": {"+3"},
         "out 3": {"out 2", "?3"},
@@ -74,7 +76,10 @@ def test_start_first_lets_go_on_what_does_not_wait_for_each_other() -> None:
         "?4": {"+4"},
         "out 4": {"out 3", "?4"},
         "-4": {"out 4"},
-        "release": {"out 4", "?1", "?2", "?3", "?4"},
+        "?5": {"+5"},
+        "out 5": {"out 4", "?5"},
+        "-5": {"out 5"},
+        "release": {"out 5", "?1", "?2", "?3", "?4", "?5"},
     }
 
 
