@@ -69,6 +69,7 @@ def elastic(make_shop: MakeShop) -> Shop:
         "target": {"requests_per_replica": 10},
         "scale_in": {"stabilization_window": "5s"},
     }
+    api["deploy"] |= {"replicas": 2}
     api["deploy"]["resources"] = {"limits": {"cpus": 0.2, "memory": "64m"}}
     api["x-autoscale"] = {"min": 2, "max": 3, "target": {"cpu": "50%", "memory": "90%"}}
     queue = {

@@ -96,7 +96,7 @@ def test_a_paused_update_is_held_half_way_until_it_is_resumed(make_shop: MakeSho
     assert (result["exit"], result["outcome"]) == (1, "failed")
     assert "failure_action is pause" in result["message"]
     left = shop.containers()
-    assert len(left) == 5, "the replica that failed is still there, beside those that serve"
+    assert len(left) == 4, "the replica that failed is still there, beside those that serve"
     assert shop.sync()["outcome"] == "held"
     assert shop.gitops("resume", shop.name).returncode == 0
     assert shop.sync()["outcome"] == "failed", "the same commit again, and it is as broken as before"

@@ -79,5 +79,5 @@ def test_an_installed_wheel_renders_what_stock_ansible_deploys(make_shop: MakeSh
     assert all("changed=0 " in line and "failed=0" in line for line in second.values()), second
     assert list(load.report.answers) == ["1"]
     assert not load.report.failures, load.report
-    assert len(shop.containers()) == 7
+    assert len(shop.containers()) == 6
     assert shop.gitops("plan", shop.name).returncode == 0, "gitops itself sees nothing left to do"

@@ -21,12 +21,12 @@ case.yaml:
     spared: `SERVICE.SLOT`s whose new container failed, which is tolerated
     servers: server -> what HAProxy reports instead of UP, or `absent`
 In container names a spec's digest is replaced by `was` or `now`, or `same` for both.
-After an intended change run it with GITOPS_WRITE_GOLDEN=1 in the environment, and read the difference.
+After an intended change run it in this folder with `--update-golden`, and read the difference.
 """
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -178,7 +178,7 @@ def text_of(plan: Plan, words: dict[str, str]) -> str:
 
 
 @pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
-def test_the_plan_is_as_written(folder: Path) -> None:
+def test_the_plan_is_as_written(folder: Path, same_as_golden: Callable[[Path, str], None]) -> None:
     case = yaml.safe_load((folder / "case.yaml").read_text())
     was = stack_of(case.get("was") or {}, "a")
     now = stack_of(case.get("now", case.get("was")) or {}, "b")
@@ -202,10 +202,7 @@ def test_the_plan_is_as_written(folder: Path) -> None:
     except GitopsError as error:
         text = f"{type(error).__name__} {error}\n"
     text = f"# {case['about']}\n{masked(text, words)}"
-    expected = folder / "plan.txt"
-    if os.environ.get("GITOPS_WRITE_GOLDEN"):
-        expected.write_text(text)
-    assert text == expected.read_text()
+    same_as_golden(folder / "plan.txt", text)
 
 
 def test_there_are_cases() -> None:

@@ -50,8 +50,8 @@ def small_fleet(count: int = 3) -> Fleet:
     return fleet_of({**{f"h{n}": CONTAINER_HOSTS for n in range(1, count + 1)}, "lb1": LOAD_BALANCERS})
 
 
-def service_of(name: str, said: Mapping[str, Any]) -> Service:
-    """A service from a few words: image, ports, replicas, order, job (when), memory (MiB), constraints ..."""
+def spec_of(name: str, said: Mapping[str, Any]) -> ContainerSpec:
+    """The container of a service from the same words; equal ones are one: its digest is made once."""
     spec = ContainerSpec(
         image=said.get("image", f"{name}:1"),
         command=tuple(said["command"]) if "command" in said else None,
@@ -66,6 +66,15 @@ def service_of(name: str, said: Mapping[str, Any]) -> Service:
         reserved=Size(round(said.get("cpus", 0) * CORE), said.get("memory", 0) * MIB),
         restart=RestartPolicy("no") if "job" in said else RestartPolicy(),
     )
+    return _SPECS.setdefault(spec, spec)
+
+
+_SPECS: dict[ContainerSpec, ContainerSpec] = {}
+
+
+def service_of(name: str, said: Mapping[str, Any]) -> Service:
+    """A service from a few words: image, ports, replicas, order, job (when), memory (MiB), constraints ..."""
+    spec = spec_of(name, said)
     update = UpdateConfig(parallelism=said.get("parallelism", 1), order=said.get("order", "start-first"))
     return Service(
         name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -97,6 +98,8 @@ def test_nothing_moves_while_something_else_is_to_be_done() -> None:
 def test_it_comes_to_an_end_and_leaves_no_host_much_fuller(
     fleet: Fleet, stack: Stack, data: st.DataObject
 ) -> None:
+    # A global service is started again on the host that is back, which evens out nothing.
+    stack = replace(stack, services=tuple(replace(s, mode="replicated") for s in stack.services))
     hosts = [host.name for host in fleet.container_hosts]
     host = data.draw(st.sampled_from(hosts))
     observed = after_drain(stack, fleet, host) if len(hosts) > 1 else deployed(stack, fleet)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import product
-from math import prod
 from random import Random
 from typing import Any, TypeVar
 
@@ -24,6 +22,7 @@ from support.planning import (
     walk,
     with_container,
 )
+from support.situations import Picked, picks
 
 from gitops.errors import PermanentError
 from gitops.model.fleet import CONTAINER_HOSTS, LOAD_BALANCERS, Fleet, Host
@@ -40,24 +39,14 @@ Item = TypeVar("Item")
 UNIT = 100  # MiB: sizes are a few of these, so that they fit exactly or not at all
 
 
-Picked = tuple[Any, ...]
+MACHINE: tuple[Sequence[Any], ...] = ("ab", (1, 2), range(1, 6), (None, None, None, 0, 1, 2))
+"""Zone, cores, memory, and how much of that a neighbour has."""
 
 
-def picks(*choices: Sequence[Any]) -> st.SearchStrategy[Picked]:
-    """One of each, drawn as one number: a tenth of the time of a draw for each, and 0 is the first of all."""
-
-    def of(number: int) -> Picked:
-        found = []
-        for each in choices:
-            number, place = divmod(number, len(each))
-            found.append(each[place])
-        return tuple(found)
-
-    return st.integers(0, prod(map(len, choices)) - 1).map(of)
-
-
-def fleet_with(machines: Sequence[Picked]) -> tuple[Fleet, Observed]:
+def fleet_with(picked: Picked) -> tuple[Fleet, Observed]:
     """Hosts of two zones, some with little memory, and something of a neighbour there."""
+    count, *each = picked
+    machines = [each[at : at + len(MACHINE)] for at in range(0, count * len(MACHINE), len(MACHINE))]
     made = {f"h{number}": machine for number, machine in enumerate(machines, 1)}
     fleet = fleet_of({**dict.fromkeys(made, CONTAINER_HOSTS), "lb1": LOAD_BALANCERS})
     zones = {name: zone for name, (zone, *_) in made.items()}
@@ -73,8 +62,7 @@ def fleet_with(machines: Sequence[Picked]) -> tuple[Fleet, Observed]:
 
 def fleets() -> st.SearchStrategy[tuple[Fleet, Observed]]:
     """Up to three hosts."""
-    machine = picks("ab", (1, 2), range(1, 6), (None, None, None, 0, 1, 2))
-    return st.lists(machine, min_size=1, max_size=3).map(fleet_with)
+    return picks((1, 2, 3), *MACHINE * 3).map(fleet_with)
 
 
 def neighbour(host: str, units: int) -> Container:
@@ -101,20 +89,20 @@ SERVICE: Mapping[str, Sequence[Any]] = {
 }
 
 
-def stack_with(picked: Sequence[Picked], commit: str) -> Stack:
-    """A service for each."""
-    said = [dict(zip(SERVICE, each, strict=True)) for each in picked]
-    services = [
-        service_of(name, {**each, "image": f"{name}:{each['image']}"})
-        for name, each in zip(NAMES, said, strict=False)
-    ]
+def stack_with(picked: Picked, commit: str) -> Stack:
+    """Its first services, each as its words say."""
+    count, *each = picked
+    services = []
+    for number, name in enumerate(NAMES[:count]):
+        said = dict(zip(SERVICE, each[number * len(SERVICE) :], strict=False))
+        services.append(service_of(name, {**said, "image": f"{name}:{said['image']}"}))
     return Stack(APP, commit * 40, tuple(services))
 
 
 def stacks(commit: str = "b") -> st.SearchStrategy[Stack]:
     """Up to three services."""
-    service = picks(*SERVICE.values())
-    return st.lists(service, min_size=1, max_size=len(NAMES)).map(lambda each: stack_with(each, commit))
+    drawn = picks((1, 2, 3), *tuple(SERVICE.values()) * len(NAMES))
+    return drawn.map(lambda picked: stack_with(picked, commit))
 
 
 # Each on its own, so that they are checked side by side.
@@ -167,31 +155,30 @@ def check_rules(stack: Stack, fleet: Fleet, observed: Observed) -> None:
 def some_way(stack: Stack, fleet: Fleet, observed: Observed) -> bool:
     """Whether any assignment of hosts to all replicas keeps every rule: all are tried."""
     wanted = [service for service in stack.services for _ in range(service.replicas)]
-    hosts = fleet.container_hosts
     states = {host.name: host for host in observed.hosts}
-    free = {
-        name: (
-            state.cpus * 1000 - sum(c.reserved.cpus for c in state.containers),
-            state.memory - sum(c.reserved.memory for c in state.containers),
+
+    def fits(service: Service, host: Host, there: list[Service]) -> bool:
+        state, size, most = states[host.name], service.container.reserved, service.placement.most_per_host
+        sizes = [size, *(s.container.reserved for s in there), *(c.reserved for c in state.containers)]
+        return not (
+            excluded(service, host)
+            or (size.cpus and sum(each.cpus for each in sizes) > state.cpus * 1000)
+            or (size.memory and sum(each.memory for each in sizes) > state.memory)
+            or (service.container.host_ports and any(s.container.host_ports for s in there))
+            or (most and sum(s.name == service.name for s in there) >= most)
         )
-        for name, state in states.items()
-    }
-    open_ = [[h for h in hosts if not excluded(service, h)] for service in wanted]
-    for ways in product(*open_):
-        fine = True
-        for host in hosts:
-            here = [service for service, way in zip(wanted, ways, strict=True) if way is host]
-            cpus = sum(s.container.reserved.cpus for s in here)
-            memory = sum(s.container.reserved.memory for s in here)
-            fine = fine and (not cpus or cpus <= free[host.name][0])
-            fine = fine and (not memory or memory <= free[host.name][1])
-            fine = fine and sum(bool(s.container.host_ports) for s in here) <= 1
-            for service in {s.name: s for s in here}.values():
-                most = service.placement.most_per_host
-                fine = fine and not (most and sum(s.name == service.name for s in here) > most)
-        if fine:
+
+    def placed(rest: list[Service], taken: dict[str, list[Service]]) -> bool:
+        if not rest:
             return True
-    return False
+        service, *others = rest
+        return any(
+            placed(others, {**taken, host.name: [*taken[host.name], service]})
+            for host in fleet.container_hosts
+            if fits(service, host, taken[host.name])
+        )
+
+    return placed(wanted, {host.name: [] for host in fleet.container_hosts})
 
 
 @either_way
@@ -217,18 +204,19 @@ def test_all_is_placed_within_every_rule_or_there_is_no_way(
     there=fleets(),
     before=stacks("a"),
     stack=stacks(),
-    back=st.booleans(),
-    same=st.sets(st.sampled_from(NAMES)),
+    ways=picks(*[(False, True)] * (1 + len(NAMES))),
 )
 def test_an_update_keeps_what_it_can_and_has_room_at_every_step(
     there: tuple[Fleet, Observed],
     before: Stack,
     stack: Stack,
     scheduler: Scheduler,
-    back: bool,
-    same: set[str],
+    ways: tuple[bool, ...],
 ) -> None:
+    """`ways`: whether it is the way back, and which services have the containers that they had."""
     fleet, empty = there
+    back, *keeps = ways
+    same = {name for name, kept in zip(NAMES, keeps, strict=True) if kept}
     old = {service.name: service.container for service in before.services if service.name in same}
     services = [replace(s, container=old.get(s.name, s.container)) for s in stack.services]
     stack = replace(stack, services=tuple(services))
