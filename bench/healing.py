@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic, time
+from time import monotonic, sleep, time
 
 from support.hand import Hand, kinds
 from support.labs import Lab, running_lab
@@ -28,6 +28,7 @@ from gitops.store.records import Store
 
 ROUNDS = 3
 CALM, DOUBLED = 2, 4  # replicas
+REST_S = 1.0  # after a heal: the look at what it has changed itself is no part of the next one
 BEGIN, END = "<!-- healing: begin -->", "<!-- healing: end -->"
 NOTICED_S, SERVES_S, SCALED_S = 1.0, 2.0, 15.0
 KILLED, SCALED = "killed: serves again", "load doubles: serves with twice the replicas"
@@ -65,6 +66,7 @@ def drifts(lab: Lab, rounds: int) -> tuple[Seconds, int]:
             for _ in range(rounds):
                 for kind, act, reason in kinds(hand, other, service):
                     hand.quiet()
+                    sleep(REST_S)
                     began = time()
                     act()
                     seconds[f"{kind}: noticed"].append(hand.noticed(reason, began))
@@ -81,6 +83,7 @@ def times(lab: Lab, rounds: int) -> tuple[Seconds, int]:
         with Load(edge, host="elastic.test", clients=1, pause_s=0.1) as calm:
             for _ in range(rounds):
                 hand.quiet()
+                sleep(REST_S)
                 seconds[KILLED].append(hand.killed_serves_s("web.1"))
                 hand.quiet()
                 began = monotonic()

@@ -93,10 +93,16 @@ class _Judge:
         return ""
 
     def startable(self, container: Container) -> bool:
-        """Whether a container that does not run is what runs elsewhere, and only has to be started."""
+        """Whether a container that does not run is what runs elsewhere, and only has to be started.
+
+        Not one that load balancers serve: they would check its port all the while that it starts, and the
+        host then looks for the container's address once a second only. A new one at another port is
+        found at once (docs/decisions/0019).
+        """
         known = self.before is not None and self.before.container.digest == self.service.container.digest
         as_running = replace(container, state="running", health="none")
-        return known and container.state in STARTABLE and not self.objection(as_running)
+        fit = container.state in STARTABLE and not self.objection(as_running)
+        return known and fit and not self.service.balanced
 
     def need(
         self,
@@ -108,10 +114,7 @@ class _Judge:
         crowded: str,
         lost: Collection[str],
     ) -> Need | None:
-        """What a slot with containers, best first, needs; None where the best one stays.
-
-        Whatever stopped it, starting it again is the quickest way back: the edge need not even be told.
-        """
+        """What a slot with containers, best first, needs; None where the best one stays."""
         best, others = ranked[0], ranked[1:]
         if reason := self.objection(best) or crowded:
             if in_place and self.startable(best):

@@ -69,15 +69,16 @@ class Hand:
         """Says something to HAProxy's runtime socket."""
         return self.on_edge(f"echo '{command}' | socat - /run/haproxy/admin.sock")
 
-    def up_since(self, server: str, since: float) -> bool:
-        """Whether HAProxy's own check has found a server again that it held for down."""
-        words = next(
-            words
-            for words in (line.split(",") for line in self.haproxy("show stat").splitlines())
-            if "/".join(words[:2]) == server
+    def up_since(self, replica: str, since: float) -> bool:
+        """Whether HAProxy's own check has found a replica of the edge up, and another one than before."""
+        service, slot = replica.split(".")
+        place = (f"{self.shop.name}.{service}.80", f"{self.shop.name}-{service}-{slot}-")
+        return any(
+            # Columns 17, 23 and 36: the state, for how many seconds, and what the last check said.
+            words[17].startswith("UP") and int(words[23]) <= time() - since and words[36].endswith("OK")
+            for words in (line.split(",") for line in self.haproxy("show stat").splitlines() if line)
+            if words[0] == place[0] and words[1].startswith(place[1])
         )
-        # Of its columns 17 is the state, 22 how often it went down, 23 seconds since it last changed.
-        return words[17] == "UP" and int(words[22]) > 0 and int(words[23]) <= time() - since
 
     def noticed(self, reason: str, since: float, within_s: float = 30.0) -> float:
         """Waits until the service tells of a difference; seconds since then, by the service's own log."""
@@ -94,10 +95,10 @@ class Hand:
         return self.shop.until(look, within_s, repr(reason))
 
     def killed_serves_s(self, replica: str, within_s: float = 30.0) -> float:
-        """Kills a replica of `web`; seconds until HAProxy's own check finds it up again."""
-        server, began = f"{self.shop.name}.web.80/{self.where(replica)[1]}", time()
+        """Kills a replica; seconds until HAProxy's own check finds it up again."""
+        began = time()
         self.engine(replica, "kill", "{}")
-        self.shop.until(lambda: self.up_since(server, began), within_s, f"{server} up")
+        self.shop.until(lambda: self.up_since(replica, began), within_s, f"{replica} up")
         return time() - began
 
     def quiet(self) -> None:

@@ -59,7 +59,7 @@ def test_nothing_has_drifted() -> None:
         ({"state": "paused"}, "container paused"),
     ],
 )
-def test_what_stands_still_is_started_again_in_place_without_the_edge(
+def test_what_stands_still_is_started_again_in_place_unless_load_balancers_serve_it(
     fault: Mapping[str, object], reason: str
 ) -> None:
     it = named(2)
@@ -67,10 +67,18 @@ def test_what_stands_still_is_started_again_in_place_without_the_edge(
     plan = plan_of(STACK, FLEET, observed, STACK)
     assert reasons(observed) == [f"web.2 on {it.host}: {reason}"]
     (start,) = plan.starts
-    assert (start.container, start.host, start.ports) == (it.name, it.host, it.ports)
-    assert not plan.retires
-    assert not plan.edge_changes, "the edge knows it: its own check brings it back"
+    assert (start.host, start.replaces) == (it.host, it.name)
+    assert start.ports != it.ports, "where nobody has checked in vain while it starts"
     assert plan_of(STACK, FLEET, applied(plan, observed), STACK).empty
+
+    alone = stack_of({"job": {"replicas": 1}})
+    there = deployed(alone, FLEET)
+    (it,) = there.containers("shop")
+    observed = altered(there, it.name, **fault)
+    plan = plan_of(alone, FLEET, observed, alone)
+    assert [start.container for start in plan.starts] == [it.name]
+    assert not plan.retires
+    assert plan_of(alone, FLEET, applied(plan, observed), alone).empty
 
 
 @pytest.mark.parametrize("state", ["exited", "paused"])
