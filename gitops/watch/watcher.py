@@ -16,6 +16,9 @@ from gitops.watch.host import HostWatch
 from gitops.watch.presence import Presence
 from gitops.watch.signs import Sign
 
+LEAST_PAUSE_S = 0.6
+"""Between two questions to a host: what only they tell, such as a file, is noticed within a second."""
+
 ASKED_PER_S = 20
 """Hosts that are asked in a second, all in all: of more than that each is asked less often."""
 
@@ -121,7 +124,7 @@ class Watcher:
             del self._followed[channel]
 
     def _pause_s(self) -> float:
-        return max(1.0, len(self._followed) / ASKED_PER_S)
+        return max(LEAST_PAUSE_S, len(self._followed) / ASKED_PER_S)
 
 
 def judged(known: Mapping[str, Presence], now: float, lost_after_s: float) -> Hosts:
