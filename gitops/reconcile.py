@@ -279,10 +279,15 @@ def recorded(
 
 
 def _in_sync(app: Application, plan: Plan, good: str | None, request: Request, report: Report) -> Result:
-    """Nothing differs. A new commit that changes no container is recorded as good all the same."""
+    """Nothing differs. A new commit that changes no container is recorded as good all the same.
+
+    So is the end of a degraded state: the host that was missed is back, and had all but the record.
+    """
     commit = plan.commit
     app.record_counts(plan.stack)
-    if commit == good:
+    last = next(iter(app.store.history(app.name, limit=1)), None)
+    recovered = last is not None and last.degraded and not plan.degraded
+    if commit == good and not recovered:
         return Result("nothing", commit, plan.degraded)
     with recorded(app, commit, good, request.trigger, report) as journal:
         journal.move("planning")

@@ -126,6 +126,7 @@ def test_a_host_that_is_off_is_left_as_it_is_and_converges_when_it_returns(make_
 
 def test_a_host_that_is_cut_off_half_way_is_planned_around(make_shop: MakeShop) -> None:
     shop = make_shop("halfway", tolerate_unreachable="25%")
+    shop.compose["services"]["web"]["deploy"]["update_config"]["monitor"] = "3s"  # longer than a cut takes
     shop.deploy("1")
     before = placed(shop)
     cut = where(shop, 3)
@@ -146,6 +147,23 @@ def test_a_host_that_is_cut_off_half_way_is_planned_around(make_shop: MakeShop) 
     assert placed(shop) == dict.fromkeys(before, second)
     # A request that is on its way to the host when the cable goes cannot be sent again.
     assert load.report.failed <= load.clients, load.report
+
+
+def test_a_host_that_returns_with_nothing_to_be_done_ends_the_degraded_state(make_shop: MakeShop) -> None:
+    shop = make_shop("unused", replicas=1, tolerate_unreachable=1)
+    shop.deploy("1")
+    used = {name.split("/")[0] for name in shop.containers()}
+    unused = next(host["name"] for host in shop.lab.data["hosts"] if host["name"] not in used)
+    shop.compose["services"]["web"]["environment"] = {"NEW": "1"}
+    shop.push("changed while it is away")
+    with switched_off(shop.lab, unused):
+        assert shop.sync()["outcome"] == "succeeded"
+        assert shop.history()[0]["degraded"]
+    assert shop.sync()["outcome"] == "nothing"
+    last, *_ = shop.history()
+    assert (last["outcome"], last["degraded"]) == ("succeeded", False)
+    assert shop.sync()["outcome"] == "nothing"
+    assert shop.history()[0]["id"] == last["id"], "it is recorded once"
 
 
 def test_more_hosts_than_tolerated_change_nothing(make_shop: MakeShop) -> None:
