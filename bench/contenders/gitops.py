@@ -43,6 +43,7 @@ class Serve(Contender):
         lab = self.fleet.lab
         settings = {"image_retention": 100, **self.settings}  # the images are everybody's here
         self.shop = Shop.create(lab, self.key, place, inventory=inventory, poll="60s", **settings)
+        self.shop.warm = False  # what a command takes to start is part of it
         self._store = Store(f"sqlite:///{place / self.shop.store}")
 
     def begin(self, release: Release) -> None:

@@ -95,7 +95,10 @@ class Database:
                     return  # another thread was faster
                 self._engine.dispose()
                 self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+                # One that is there is not opened: to close it again would drop the locks that another
+                # store of this process has on it (sqlite.org/howtocorrupt.html, 2.2).
+                with contextlib.suppress(FileExistsError):
+                    os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             with self._engine.begin() as connection:
                 migrate(connection)
             self._inode = self._file() if self._path else -1

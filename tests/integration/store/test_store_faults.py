@@ -149,6 +149,26 @@ def test_a_store_that_is_deleted_in_the_middle_loses_no_outcome(store: Store, pa
         assert other.good("shop") == A
 
 
+def _says(url: str, message: str) -> None:
+    with Store(url) as store:
+        store.set_message("shop", message)
+
+
+def test_a_second_store_of_a_process_leaves_the_first_its_locks(store: Store, path: Path) -> None:
+    """Else another process holds itself for the last, and takes the log away that the first one reads."""
+    url = f"sqlite:///{path}"
+    context = multiprocessing.get_context("spawn")
+    store.set_message("shop", "first")
+    with Store(url) as second:
+        second.message("shop")
+        for message in ("second", "third"):
+            other = context.Process(target=_says, args=(url, message))
+            other.start()
+            other.join(30)
+            assert other.exitcode == 0
+            assert store.message("shop") == message
+
+
 def test_the_file_is_its_owner_s_alone(store: Store, path: Path) -> None:
     store.set_message("shop", "x")
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
