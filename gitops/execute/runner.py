@@ -125,7 +125,8 @@ def run(
         How it ended. A deployment that fails is a result, not an error.
     """
     found = {way_file(host): content for host, content in (ways or {}).items()}
-    write({**files, **found}, _emptied(folder))
+    shutil.rmtree(folder, ignore_errors=True)
+    write({**files, **found}, folder)
     running = _Running(folder, on_event, signals, time.monotonic() + timeout_s)
     consumer = threading.Thread(target=running.deliver, name=f"events of {folder.name}", daemon=True)
     consumer.start()
@@ -169,18 +170,12 @@ def _process(
 
 
 def write(files: Mapping[str, bytes], folder: Path) -> None:
-    """Writes a rendered deployment into a folder, beside what is there."""
+    """Writes a rendered deployment into a folder; one that it makes only this user may read."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path, content in files.items():
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
-
-
-def _emptied(folder: Path) -> Path:
-    """The folder, made anew: only this user may read it."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700, parents=True)
-    return folder
 
 
 def reap(run: Run) -> None:

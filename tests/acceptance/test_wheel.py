@@ -68,6 +68,7 @@ def test_an_installed_wheel_renders_what_stock_ansible_deploys(make_shop: MakeSh
     shop.push("v1")
     out = tmp_path / "rendered"
     run(ours / "gitops", "-c", shop.config, "render", shop.name, "--out", out, cwd=tmp_path)
+    assert out.stat().st_mode & 0o077 == 0, "a commit's environment is nobody else's business"
 
     playbook = (stock / "ansible-playbook", "-i", "inventory", "rollout.yml")
     first = recap(run(*playbook, cwd=out))
