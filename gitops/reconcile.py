@@ -191,7 +191,7 @@ def held_back(app: Application, plan: Plan) -> str:
 
     Hosts that were missed and are back are brought to the commit in any case.
     """
-    last = next(iter(app.store.history(app.name, limit=1)), None)
+    last = app.store.last(app.name)
     if plan.scheduler.rebalance:
         failed = last is not None and last.state == "failed" and _ago_s(last) < TOLERATED_S
         return "not evened out: that failed a short while ago" if failed else ""
@@ -226,7 +226,7 @@ def left_half_way(app: Application, commit: str) -> bool:
     Then nothing is touched until a person retries or a new commit comes. One that was
     refused before its first step (it has no phases) left the last good commit in force.
     """
-    last = next(iter(app.store.history(app.name, limit=1)), None)
+    last = app.store.last(app.name)
     if last is None or last.heals:
         return False
     return last.commit == commit and last.state == "failed" and bool(last.phases)
@@ -285,7 +285,7 @@ def _in_sync(app: Application, plan: Plan, good: str | None, request: Request, r
     """
     commit = plan.commit
     app.record_counts(plan.stack)
-    last = next(iter(app.store.history(app.name, limit=1)), None)
+    last = app.store.last(app.name)
     recovered = last is not None and last.degraded and not plan.degraded
     if commit == good and not recovered:
         return Result("nothing", commit, plan.degraded)

@@ -63,7 +63,7 @@ def _held(app: Application) -> str:
     """Why the application is to be left as it is, or empty."""
     if app.store.paused(app.name):
         return "paused"
-    last = next(iter(app.store.history(app.name, limit=1)), None)
+    last = app.store.last(app.name)
     quarantined = app.store.quarantined(app.name)
     if last is not None and last.commit in quarantined and left_half_way(app, last.commit):
         return f"{last.commit[:12]} was left half-way: {quarantined[last.commit]}"

@@ -141,7 +141,7 @@ class Session:
         app = self.application(name)
         newest = app.fetch()
         goods = self.store.goods(name)
-        last = next(iter(self.store.history(name, limit=1)), None)
+        last = self.store.last(name)
         half_way = last is not None and left_half_way(app, last.commit)
         present = last.commit if last and half_way else next(iter(goods), "")
         if revision:
@@ -179,7 +179,7 @@ class Session:
         """`gitops status`: what should run, held against what the hosts report now."""
         app = self.application(name)
         good = self.store.good(name) or ""
-        last = next(iter(self.store.history(name, limit=1)), None)
+        last = self.store.last(name)
         message = self.store.message(name)
         try:
             target = app.fetch()

@@ -112,7 +112,7 @@ class Serve(Contender):
 
     def _check(self, outcome: str, wanted: str) -> None:
         if outcome != wanted:
-            last = next(iter(self._store.history(self.key, limit=1)), None)
+            last = self._store.last(self.key)
             raise RuntimeError(f"{self.title}: {outcome} instead of {wanted}: {last}")
 
 

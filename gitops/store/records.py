@@ -250,6 +250,10 @@ class Store:
             )
             return as_deployments(connection, connection.execute(query).all())
 
+    def last(self, app: str) -> Deployment | None:
+        """Return the newest deployment of an application."""
+        return next(iter(self.history(app, limit=1)), None)
+
     def running(self) -> list[tuple[Deployment, Owner, Run | None]]:
         """Return all deployments without an outcome, oldest first, with owner and latest playbook."""
         with self._database.read() as connection:
