@@ -8,7 +8,6 @@ serves again after two, a doubled load is answered after fifteen, or a request f
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 import tempfile
@@ -23,13 +22,11 @@ from support.labs import Lab, running_lab
 from support.load import Load
 from support.shop import Shop, until
 
-from bench import ROOT, machine, report
-from gitops.store.records import Store
+from bench import machine, page
 
 ROUNDS = 3
 CALM, DOUBLED = 2, 4  # replicas
 REST_S = 1.0  # after a heal: the look at what it has changed itself is no part of the next one
-BEGIN, END = "<!-- healing: begin -->", "<!-- healing: end -->"
 NOTICED_S, SERVES_S, SCALED_S = 1.0, 2.0, 15.0
 KILLED, SCALED = "killed: serves again", "load doubles: serves with twice the replicas"
 
@@ -88,9 +85,9 @@ def times(lab: Lab, rounds: int) -> tuple[Seconds, int]:
                 hand.quiet()
                 began = monotonic()
                 with Load(edge, host="elastic.test", clients=1, pause_s=0.1) as second:
-                    until(lambda: chosen(shop) == DOUBLED, 60, "scaled out")
+                    until(lambda: shop.chosen("web") == DOUBLED, 60, "scaled out")
                     seconds[SCALED].append(monotonic() - began)
-                until(lambda: chosen(shop) == CALM, 60, "scaled in")
+                until(lambda: shop.chosen("web") == CALM, 60, "scaled in")
                 failed += second.report.failed
         return seconds, failed + calm.report.failed
 
@@ -119,17 +116,8 @@ def served(lab: Lab, name: str, *, autoscale: bool = False) -> Iterator[tuple[Sh
             shop.remove()
 
 
-def chosen(shop: Shop) -> int:
-    """How many replicas of `web` the load has asked for, as recorded once they serve."""
-    with Store(f"sqlite:///{shop.folder / shop.store}") as store:
-        return store.replicas.counts(shop.name).get("web", 0)
-
-
 def write(seconds: Seconds, failed: int) -> None:
     """The page's section and the figures."""
-    docs = ROOT / "docs"
-    facts = {"commit": machine.commit(), "seconds": seconds, "failed": failed}
-    (docs / "performance-healing.json").write_text(json.dumps(facts, indent=2) + "\n")
     rows = [
         f"| {what} | {statistics.median(each):.2f} | {max(each):.2f} | {limit(what):g} |"
         for what, each in seconds.items()
@@ -143,8 +131,7 @@ def write(seconds: Seconds, failed: int) -> None:
         "|---|---|---|---|",
         *rows,
     ])  # fmt: skip
-    page = docs / "performance.md"
-    page.write_text(report.put(page.read_text(), BEGIN, END, text))
+    page.write("healing", {"seconds": seconds, "failed": failed}, text)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from support.labs import Lab, running_lab
 
-from bench import ROOT, growth, machine, report
+from bench import ROOT, growth, machine, page
 from bench.engines import APP, COMMIT, IMAGE, SERVICE, place
 from gitops.channel import close_channels, open_channels, own_folder
 from gitops.model.fleet import CONTAINER_HOSTS, Fleet, Host
@@ -36,7 +36,6 @@ CONTAINERS = 10  # a host
 PASSES = 5
 SOCKETS = "srv"  # the folder on each lab host
 LIMIT_HOSTS, LIMIT_S, LIMIT_MB = 200, 1.0, 500.0
-BEGIN, END = "<!-- passes: begin -->", "<!-- passes: end -->"
 
 
 @dataclass(frozen=True)
@@ -179,21 +178,13 @@ def _told(point: Point) -> Point:
 
 def write(points: Sequence[Point]) -> None:
     """The page's section, its chart and the figures."""
-    docs = ROOT / "docs"
-    facts = {
-        "commit": machine.commit(),
-        "containers a host": CONTAINERS,
-        "points": [asdict(p) for p in points],
-    }
-    (docs / "performance-passes.json").write_text(json.dumps(facts, indent=2) + "\n")
-    (docs / "performance-passes.svg").write_text(
-        growth.svg(
-            "Seconds of a pass with nothing to do, by hosts",
-            {
-                "the whole pass": [(p.hosts, p.pass_s) for p in points],
-                "planning in it": [(p.hosts, p.plan_s) for p in points],
-            },
-        )
+    facts = {"containers a host": CONTAINERS, "points": [asdict(p) for p in points]}
+    chart = growth.svg(
+        "Seconds of a pass with nothing to do, by hosts",
+        {
+            "the whole pass": [(p.hosts, p.pass_s) for p in points],
+            "planning in it": [(p.hosts, p.plan_s) for p in points],
+        },
     )
     rows = [
         f"| {p.hosts} | {p.connect_s:.1f} | {p.pass_s:.3f} | {p.plan_s:.3f} | {p.memory_mb:.0f} |"
@@ -209,8 +200,7 @@ def write(points: Sequence[Point]) -> None:
         "|---|---|---|---|---|",
         *rows,
     ])  # fmt: skip
-    page = docs / "performance.md"
-    page.write_text(report.put(page.read_text(), BEGIN, END, text))
+    page.write("passes", facts, text, chart=chart)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
-from bench import ROOT, growth, machine, packing, report
+from bench import ROOT, growth, machine, packing, page
 from gitops.collector import relax
 from gitops.model.fleet import CONTAINER_HOSTS, LOAD_BALANCERS, Fleet, Host
 from gitops.model.observed import Container, Observed, ObservedHost, ProxyServer, Release
@@ -34,7 +34,6 @@ SERVICES = 100
 GIB = 1024**3
 APP = "bench"
 LEAST_PER_S, MOST_IDLE_S, MOST_MB, MOST_HOSTS = 20_000, 2.0, 1_000.0, 1.02
-BEGIN, END = "<!-- scheduler: begin -->", "<!-- scheduler: end -->"
 
 
 @dataclass(frozen=True)
@@ -199,25 +198,18 @@ def _told(point: Point) -> Point:
 
 def write(points: Sequence[Point], packed: Sequence[packing.Packed]) -> None:
     """The page's section, its chart and the figures."""
-    docs = ROOT / "docs"
     facts = {
-        "commit": machine.commit(),
         "points": [asdict(point) for point in points],
         "packing": [asdict(each) for each in packed],
     }
-    (docs / "performance-scheduler.json").write_text(json.dumps(facts, indent=2) + "\n")
-    (docs / "performance-scheduler.svg").write_text(
-        growth.svg(
-            "Placements a second, by hosts",
-            {
-                "spread": [(point.hosts, point.rates[0]) for point in points],
-                "binpack": [(point.hosts, point.rates[1]) for point in points],
-            },
-        )
+    chart = growth.svg(
+        "Placements a second, by hosts",
+        {
+            "spread": [(point.hosts, point.rates[0]) for point in points],
+            "binpack": [(point.hosts, point.rates[1]) for point in points],
+        },
     )
-    page = docs / "performance.md"
-    text = section(points, packed, machine.commit())
-    page.write_text(report.put(page.read_text(), BEGIN, END, text))
+    page.write("scheduler", facts, section(points, packed, machine.commit()), chart=chart)
 
 
 def section(points: Sequence[Point], packed: Sequence[packing.Packed], commit: str) -> str:

@@ -9,8 +9,6 @@ import pytest
 from support.load import Load
 from support.shop import MakeShop, Shop, until
 
-from gitops.store.records import Store
-
 pytestmark = pytest.mark.lab
 
 OUT_WITHIN_S = 30.0
@@ -46,12 +44,6 @@ def up(shop: Shop, name: str) -> dict[str, str]:
     }
 
 
-def chosen(shop: Shop, name: str) -> int:
-    """The count that is recorded for a service; from the store itself: quick, for waiting."""
-    with Store(f"sqlite:///{shop.folder / shop.store}") as store:
-        return store.replicas.counts(shop.name).get(name, 0)
-
-
 def scaled(shop: Shop, name: str) -> list[str]:
     """The changes of a service's count as `gitops history` tells them, newest first."""
     changes = [change for each in shop.history() for change in each["scaled"]]
@@ -69,7 +61,7 @@ def elastic(make_shop: MakeShop) -> Shop:
         "target": {"requests_per_replica": 10},
         "scale_in": {"stabilization_window": "5s"},
     }
-    api["deploy"] |= {"replicas": 2}
+    api["deploy"]["replicas"] = 2
     api["deploy"]["resources"] = {"limits": {"cpus": 0.2, "memory": "64m"}}
     api["x-autoscale"] = {"min": 2, "max": 3, "target": {"cpu": "50%", "memory": "90%"}}
     queue = {
@@ -95,7 +87,7 @@ def test_the_count_follows_the_load(make_shop: MakeShop) -> None:
         rush = Load(edge, host="elastic.test", clients=8, pause_s=0.1)
         with calm:
             with rush:
-                until(lambda: chosen(shop, "web") == 4, OUT_WITHIN_S, "scaled out")
+                until(lambda: shop.chosen("web") == 4, OUT_WITHIN_S, "scaled out")
                 bounds = service(shop, "web")["autoscale"]
                 assert (bounds["count"], bounds["min"], bounds["max"]) == (4, 2, 4)
                 assert bounds["targets"][0]["reading"] > 0
@@ -113,17 +105,17 @@ def test_the_count_follows_the_load(make_shop: MakeShop) -> None:
                     file.unlink()
             with shop.serving():
                 until(shop.deployments, 60, "the store made anew")
-                assert chosen(shop, "web") == 4, "without its record the count is what runs"
+                assert shop.chosen("web") == 4, "without its record the count is what runs"
                 assert up(shop, "web") == before
-                until(lambda: chosen(shop, "web") == 2, 60, "scaled in")
+                until(lambda: shop.chosen("web") == 2, 60, "scaled in")
                 assert len(up(shop, "web")) == 2
                 assert "no more than 2 wanted for 5 s" in scaled(shop, "web")[0]
                 for place in up(shop, "api"):
                     run(shop, place, BUSY)
                 for place in up(shop, "web"):
                     run(shop, place, HELD)
-                until(lambda: chosen(shop, "api") == 3, 60, "scaled out by what the engines say")
-                until(lambda: chosen(shop, "queue") == 2, 60, "scaled out by HAProxy on the hosts")
+                until(lambda: shop.chosen("api") == 3, 60, "scaled out by what the engines say")
+                until(lambda: shop.chosen("queue") == 2, 60, "scaled out by HAProxy on the hosts")
                 assert "% CPU, target 50% (max)" in scaled(shop, "api")[0]
                 assert "sessions per replica, target 1 (max)" in scaled(shop, "queue")[0]
                 targets = service(shop, "api")["autoscale"]["targets"]

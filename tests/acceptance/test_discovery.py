@@ -162,8 +162,7 @@ def test_five_services_on_different_hosts_find_each_other_by_name(make_shop: Mak
 
 def down(shop: Shop, servers: set[str]) -> bool:
     """Whether the load balancer's own check has found all of these servers down."""
-    stat = shop.lab.on("e1", "sh", "-c", "echo show stat | socat - /run/haproxy/admin.sock")
-    states = {words[1]: words[17] for words in (line.split(",") for line in stat.splitlines() if line)}
+    states = {words[1]: words[17] for words in shop.servers()}
     return all(states.get(server) == "DOWN" for server in servers)
 
 

@@ -194,7 +194,7 @@ def test_a_server_that_somebody_disabled_is_taken_in_again(app: Rollouts, disabl
     assert done.ok, done.failure
     [container] = app.containers()
     command = disabled.format(f"render.web.80/{container.name}")
-    app.lab.on("e1", "sh", "-c", f"echo '{command}' | socat - /run/haproxy/admin.sock")
+    app.lab.haproxy(command)
     assert app.get()[0] == 503
     plan = app.plan(stack, previous=stack)
     assert (plan.starts, plan.retires, bool(plan.edge_changes)) == ((), (), True)

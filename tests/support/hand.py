@@ -65,10 +65,6 @@ class Hand:
         """Runs a script on the load balancer."""
         return self.shop.lab.on("e1", "sh", "-c", script)
 
-    def haproxy(self, command: str) -> str:
-        """Says something to HAProxy's runtime socket."""
-        return self.on_edge(f"echo '{command}' | socat - /run/haproxy/admin.sock")
-
     def up_since(self, replica: str, since: float) -> bool:
         """Whether HAProxy's own check has found a replica of the edge up, and another one than before."""
         service, slot = replica.split(".")
@@ -76,7 +72,7 @@ class Hand:
         return any(
             # Columns 17, 23 and 36: the state, for how many seconds, and what the last check said.
             words[17].startswith("UP") and int(words[23]) <= time() - since and words[36].endswith("OK")
-            for words in (line.split(",") for line in self.haproxy("show stat").splitlines() if line)
+            for words in self.shop.servers()
             if words[0] == place[0] and words[1].startswith(place[1])
         )
 
@@ -122,6 +118,7 @@ def kinds(hand: Hand, other: str, service: int) -> list[tuple[str, Callable[[], 
         service: the process of `gitops serve`.
     """
     shop = hand.shop
+    tell = shop.lab.haproxy
     edge = f"/var/lib/gitops/{shop.name}"
     stops, dies, pauses, goes = hand.replicas("web")
     (api, *_) = hand.replicas("api")
@@ -130,8 +127,8 @@ def kinds(hand: Hand, other: str, service: int) -> list[tuple[str, Callable[[], 
         return f"{shop.name}.web.80/{hand.where(replica)[1]}"
 
     def add_server() -> None:
-        hand.haproxy(f"add server {shop.name}.web.80/mine 127.0.0.1:9")
-        hand.haproxy(f"enable server {shop.name}.web.80/mine")
+        tell(f"add server {shop.name}.web.80/mine 127.0.0.1:9")
+        tell(f"enable server {shop.name}.web.80/mine")
 
     def run_stray() -> None:
         label = f"--label=gitops.app={shop.name}"
@@ -153,8 +150,12 @@ def kinds(hand: Hand, other: str, service: int) -> list[tuple[str, Callable[[], 
             lambda: hand.on_edge("echo >>/etc/haproxy/haproxy.cfg"),
             "haproxy.cfg was changed by hand",
         ),
-        ("disabled", lambda: hand.haproxy(f"disable server {at(stops)}"), r"disabled in HAProxy \(MAINT\)"),
-        ("drained", lambda: hand.haproxy(f"set server {at(dies)} state drain"), r"in HAProxy \(DRAIN\)"),
+        (
+            "disabled",
+            lambda: tell(f"disable server {at(stops)}"),
+            r"disabled in HAProxy \(MAINT\)",
+        ),
+        ("drained", lambda: tell(f"set server {at(dies)} state drain"), r"in HAProxy \(DRAIN\)"),
         ("added", add_server, "server mine in HAProxy is not of the commit"),
         ("fragment", lambda: hand.on_edge(f"rm {edge}/haproxy.cfg"), "its part of haproxy.cfg is missing"),
         ("release", lambda: shop.lab.on("h2", "rm", f"{edge}/release.json"), "h2: release file missing"),

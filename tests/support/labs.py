@@ -81,6 +81,10 @@ class Lab:
         found: list[dict[str, Any]] = json.loads(text)
         return found
 
+    def haproxy(self, command: str) -> str:
+        """Says something to the runtime socket of the load balancer e1; returns the answer."""
+        return self.on("e1", "sh", "-c", f"echo '{command}' | socat - /run/haproxy/admin.sock")
+
     def up(self, host: str) -> bool:
         """Whether a host has power."""
         return host in load_whole(Layout.of(self.folder)).hosts

@@ -176,10 +176,9 @@ class Shop:
 
     def gitops(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs a `gitops` command to its end."""
-        interpreter, option, module, *rest = self.command(*arguments)
+        command = self.command(*arguments)
         if self.warm:
-            return WARM.run(module, *rest, timeout_s=300)
-        command = (interpreter, option, module, *rest)
+            return WARM.run(*command[2:], timeout_s=300)  # without `python -m`
         return subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
 
     def read(self, *arguments: str) -> dict[str, Any]:
@@ -215,6 +214,11 @@ class Shop:
             return []
         with Store(f"sqlite:///{self.folder / self.store}") as store:
             return store.history(self.name)
+
+    def chosen(self, service: str) -> int:
+        """How many replicas the load has asked for, as recorded once they serve; quick, for waiting."""
+        with Store(f"sqlite:///{self.folder / self.store}") as store:
+            return store.replicas.counts(self.name).get(service, 0)
 
     def ended(self, commit: str, within_s: float = 180) -> dict[str, Any]:
         """Waits until a deployment of the commit has an outcome; returns what `gitops history` says."""
@@ -267,6 +271,10 @@ class Shop:
                 image = self.digests.get(each["Image"].partition("@")[2], each["Image"])
                 found[f"{host['name']}/{name}"] = f"{each['Id']} {up} {image}"
         return found
+
+    def servers(self) -> list[list[str]]:
+        """What the load balancer e1 reports of its servers: a list of the columns of `show stat` for each."""
+        return [line.split(",") for line in self.lab.haproxy("show stat").splitlines() if line]
 
     def haproxy_cfg(self, edge: str = "e1") -> str:
         """haproxy.cfg as it lies on the edge."""

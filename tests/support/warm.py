@@ -46,7 +46,7 @@ class Warm:
     """The process, begun with the first command; it ends with the one that uses it."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="gitops-warm-")
+        self._address = f"\0gitops-warm-{os.getpid()}"  # of no file: nothing to be left behind
         self._process: subprocess.Popen[bytes] | None = None
 
     def run(self, module: str, *arguments: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
@@ -70,17 +70,16 @@ class Warm:
         """Ends the process."""
         if self._process is not None:
             self._process.communicate()  # it ends with its input
-        self._folder.cleanup()
 
     def _ask(self) -> socket.socket:
         if self._process is None:
-            argv = [sys.executable, "-m", "support.warm", self._folder.name]
+            argv = [sys.executable, "-m", "support.warm", self._address[1:]]
             pipe = subprocess.PIPE
             self._process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, cwd=Path(__file__).parents[1])
             if self._process.stdout is None or self._process.stdout.readline() != b"ready\n":
                 raise RuntimeError("the process that commands are forked from did not begin")
         peer = socket.socket(socket.AF_UNIX)
-        peer.connect(f"{self._folder.name}/s")
+        peer.connect(self._address)
         return peer
 
 
@@ -89,13 +88,13 @@ def _all(stream: IO[str]) -> str:
     return stream.read()
 
 
-def _serve(folder: str) -> NoReturn:
+def _serve(name: str) -> NoReturn:
     """Forks for each connection until the input ends. Has one thread, as whoever forks should."""
     for module in (*PROGRAMS.values(), *IMPORTED_LATER):
         importlib.import_module(module)
     atexit._clear()  # what Ansible would remove at its end is of this process, not of its children
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(f"{folder}/s")
+    listener.bind(f"\0{name}")
     listener.listen()
     print("ready", flush=True)  # noqa: T201 - awaited
     while True:
