@@ -316,10 +316,9 @@ def talking(
 
 
 def test_logs_show_the_last_lines_container_by_container(fleet: Lab, image: str, tmp_path: Path) -> None:
-    says = (
-        ENDS
-        + "echo one; echo two >&2; echo three; printf '\\033[2J\\033[31mred\\033[0m\\n'; sleep 600 & wait"
-    )
+    # An engine reads two streams: what is said on both at once it records in any order.
+    ordered = "echo one; sleep 0.3; echo two >&2; sleep 0.3; echo three; "
+    says = ENDS + ordered + "printf '\\033[2J\\033[31mred\\033[0m\\n'; sleep 600 & wait"
     with talking(fleet, image, tmp_path, {"h1": says, "p1": says}) as (channels, containers):
 
         def lines() -> list[tuple[str, str]]:
