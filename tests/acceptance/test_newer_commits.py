@@ -10,7 +10,7 @@ pytestmark = pytest.mark.lab
 
 
 def push_version(shop: Shop, version: str, *, monitor: str = "1s") -> str:
-    """Pushes another image of web; with a long monitor window its fourth replica waits for a while."""
+    """Pushes another image of web; with a long monitor window its fifth replica waits for a while."""
     web = shop.compose["services"]["web"]
     web["image"] = shop.image(version)
     web["deploy"]["update_config"]["monitor"] = monitor
@@ -32,7 +32,7 @@ def images(shop: Shop) -> set[str]:
 
 
 def test_newer_commits_take_over_at_a_batch_boundary_and_each_is_deployed_once(make_shop: MakeShop) -> None:
-    shop = make_shop("newer")
+    shop = make_shop("newer", replicas=5)
     shop.deploy("1")
     for version in "234":
         shop.image(version)
@@ -47,7 +47,7 @@ def test_newer_commits_take_over_at_a_batch_boundary_and_each_is_deployed_once(m
     assert outcomes.get(between) in {None, "superseded"}, "the commit in between was deployed, too"
     assert [d["outcome"] for d in shop.history() if d["commit"] == last] == ["succeeded"]
     assert images(shop) == {shop.compose["services"]["web"]["image"]}
-    assert len(shop.containers()) == 5
+    assert len(shop.containers()) == 6
     assert not load.report.failures, load.report
     assert "4" in load.report.answers
 
@@ -65,7 +65,7 @@ def test_by_policy_a_rollout_ends_before_a_newer_commit_is_deployed(make_shop: M
 
 
 def test_cancel_ends_a_rollout_and_returns_to_the_last_good_commit(make_shop: MakeShop) -> None:
-    shop = make_shop("cancelled", replicas=4)
+    shop = make_shop("cancelled", replicas=5)
     good = shop.deploy("1")
     before = images(shop)
     with Load(shop.lab.address("e1"), host="cancelled.test") as load, shop.serving():
@@ -75,7 +75,7 @@ def test_cancel_ends_a_rollout_and_returns_to_the_last_good_commit(make_shop: Ma
         ended = shop.ended(commit)
     assert (ended["outcome"], ended["reason"]) == ("cancelled", "cancelled by hand: gitops cancel")
     assert images(shop) == before
-    assert len(shop.containers()) == 5
+    assert len(shop.containers()) == 6
     status = shop.read("status", shop.name)
     assert (status["commit"], status["quarantined"]) == (good, [commit])
     assert not load.report.failures, load.report
