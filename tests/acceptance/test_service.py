@@ -84,7 +84,7 @@ def test_killed_in_the_middle_of_a_rollback_it_finishes_the_rollback(make_shop: 
 
 
 def test_told_to_stop_it_ends_at_a_batch_boundary_and_goes_on_later(make_shop: MakeShop) -> None:
-    shop = make_shop("stopped")
+    shop = make_shop("stopped", replicas=5)  # the fifth waits for the window of the first
     shop.compose["services"]["web"]["deploy"]["update_config"]["monitor"] = "3s"
     shop.deploy("1")
     shop.compose["services"]["web"]["image"] = image = shop.image("2")
@@ -100,7 +100,7 @@ def test_told_to_stop_it_ends_at_a_batch_boundary_and_goes_on_later(make_shop: M
     with shop.serving():
         until(lambda: shop.deployments()[0].outcome == "succeeded", 180, "the rest of the rollout")
     assert shop.history()[0]["commit"] == commit
-    assert web_images(shop) == [image] * 4
+    assert web_images(shop) == [image] * 5
 
 
 def test_two_services_never_deploy_the_same_thing_twice(make_shop: MakeShop, tmp_path: Path) -> None:
