@@ -29,7 +29,7 @@ def facts(fleet: Fleet) -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "memory": f"{int(memory[1]) / _GIB:.0f} GiB" if memory else "",
         "kernel": platform.release(),
-        "Docker Engine": str(engine.version()["Version"]),
+        "Docker Engine": engine.about.version,
         "docker command": _version_of("docker", "--version"),
         "HAProxy": _version_of("haproxy", "-v"),
         "Python": platform.python_version(),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gitops.channel import hold, ssh
-from gitops.channel.engine import Engine, Json
+from gitops.channel.engine import About, Engine
 from gitops.channel.facts import Facts, Settings, Socket, load_facts, parse, probe
 from gitops.channel.failures import HostSetupError, LockHeldError, LockLostError, UnreachableError
 from gitops.channel.folder import VARIABLE
@@ -439,10 +439,10 @@ class Channel:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def _remember(self, about: Json) -> None:
+    def _remember(self, about: About) -> None:
         """Tells a playbook's workers what engine it is, so that they need not ask."""
         if isinstance(self._transport, SshTransport):
-            _save(self._about_path, json.dumps(about))
+            _save(self._about_path, json.dumps(asdict(about)))
 
     @property
     def _facts_path(self) -> Path:
@@ -475,8 +475,8 @@ def _save(path: Path, text: str) -> None:
     new.replace(path)
 
 
-def _load(path: Path) -> Json | None:
+def _load(path: Path) -> About | None:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        return About(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         return None

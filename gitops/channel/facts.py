@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gitops.model.machine import go_name
+
 ENGINE_SOCKETS = (
     "/var/run/docker.sock",
     "/run/podman/podman.sock",
@@ -60,6 +62,11 @@ class Facts:
     master: Socket = Socket()
     sudo: bool = False  # whether the user may become root without a password; asked only where it matters
     programs: tuple[str, ...] = ()  # of sudo, docker, podman, socat, flock: those that are there
+
+    @property
+    def machine(self) -> str:
+        """The kind of machine as images name it: amd64, arm64."""
+        return go_name(self.architecture)
 
     def dump(self) -> str:
         """As JSON, for the workers of a playbook."""

@@ -92,11 +92,12 @@ class Http:
             EngineBrokenError: the connection broke.
             ChannelTimeoutError: no answer in time.
         """
-        connection, response = self._request(method, path, body, headers or {}, timeout_s)
-        data = _guarded(response.read, connection, path)
-        self._give_back(connection, response)
-        _check(response.status, data, self._place)
+        data, _ = self._call(method, path, body, headers or {}, timeout_s)
         return decode(data) if data.strip() else None
+
+    def headers(self, path: str, *, timeout_s: float) -> http.client.HTTPMessage:
+        """The headers of the answer to a GET, whatever its body. Raises as `call`."""
+        return self._call("GET", path, None, {}, timeout_s)[1]
 
     def open(
         self,
@@ -125,6 +126,15 @@ class Http:
         stream = Stream(connection, response, path)
         stream.expect(timeout_s)
         return stream
+
+    def _call(
+        self, method: str, path: str, body: Any, headers: Mapping[str, str], timeout_s: float
+    ) -> tuple[bytes, http.client.HTTPMessage]:
+        connection, response = self._request(method, path, body, headers, timeout_s)
+        data = _guarded(response.read, connection, path)
+        self._give_back(connection, response)
+        _check(response.status, data, self._place)
+        return data, response.headers
 
     def _request(
         self, method: str, path: str, body: Any, headers: Mapping[str, str], timeout_s: float

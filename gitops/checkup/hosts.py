@@ -120,16 +120,14 @@ class _Examination:
         if not self._permitted(socket):
             return self._bad("engine", self._denied(socket), self._permit(socket))
         try:
-            engine = self.channel.engine()
-            version, podman = engine.version(), engine.podman
+            about = self.channel.engine().about
         except GitopsError as problem:
             return self._bad("engine", f"{socket.path}: {problem.message}", self._start_engine())
-        name, least = ("podman", PODMAN) if podman else ("docker", DOCKER)
-        text = str(version.get("Version", ""))
-        if number(text) < least:
-            wanted = ".".join(map(str, least))
-            return self._bad("engine", f"{name} {text}, needs {wanted}", self._install(name))
-        return self._good("engine", f"{name} {text} at {socket.path}")
+        least = PODMAN if about.kind == "podman" else DOCKER
+        if number(about.version) < least:
+            wanted, fix = ".".join(map(str, least)), self._install(about.kind)
+            return self._bad("engine", f"{about.kind} {about.version}, needs {wanted}", fix)
+        return self._good("engine", f"{about.kind} {about.version} at {socket.path}")
 
     def _start_engine(self) -> str:
         """What starts the engine that is installed, or installs one."""

@@ -39,8 +39,8 @@ def fetch(
 
     def one(host: str) -> Outcome | GitopsError:
         try:
-            engine = channels[host].engine()
-            return pull(engine, rows[host], login_for=lambda image: configured(registries, image))
+            engine, machine = channels[host].engine(), channels[host].facts.machine
+            return pull(engine, rows[host], machine, login_for=lambda image: configured(registries, image))
         except GitopsError as error:
             return error
 

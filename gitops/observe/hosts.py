@@ -68,7 +68,7 @@ def _ask(channel: Channel, host: Host) -> ObservedHost:
     ports: tuple[int, ...] = ()
     if facts.engine.path or host.runs_containers:
         asked = channel.engine()
-        engine = f"{'podman' if asked.podman else 'docker'} {asked.version()['Version']}"
+        engine = f"{asked.about.kind} {asked.about.version}"
         managed, ports = containers.read(asked, host.name)
     kept = files.read(channel)
     if kept.fragments and not facts.stats.path:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from gitops.model.fleet import Host
+from gitops.model.machine import go_name
 from gitops.model.observed import ObservedHost
 from gitops.model.placement import Constraint
 from gitops.model.stack import Service
 
 LABEL = "node.labels."
 GROUP = "node.group."
-_ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}  # Go's names, and those of the hosts
 
 
 def fact(key: str, host: Host, state: ObservedHost | None) -> str:
@@ -47,9 +47,8 @@ def unmet(service: Service, host: Host, state: ObservedHost | None) -> str:
 
 
 def _alike(value: str) -> str:
-    """Without regard to case, as Swarm compares."""
-    lower = value.casefold()
-    return _ARCHITECTURES.get(lower, lower)
+    """Without regard to case, as Swarm compares, and to which of its names a kind of machine has."""
+    return go_name(value)
 
 
 def _told(constraint: Constraint, found: str) -> str:

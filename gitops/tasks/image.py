@@ -17,6 +17,7 @@ LoginFor = Callable[[str], Login | None]
 def pull(
     engine: Engine,
     rows: Sequence[Mapping[str, str]],
+    machine: str,
     *,
     login_for: LoginFor = lambda _: None,
     check: bool = False,
@@ -26,13 +27,13 @@ def pull(
     Args:
         engine: of the host.
         rows: each an `image` and the first `service` that needs it.
+        machine: what kind the host is, as images name it.
         login_for: gives the login to an image's registry.
         check: only say what would be pulled.
 
     Raises:
         TaskError: kind `pull`: not in the registry, no answer, or made for another kind of machine.
     """
-    machine = engine.version()["Arch"] if rows else ""
     return combined([_pull(engine, row, machine, login_for, check=check) for row in rows])
 
 

@@ -134,8 +134,8 @@ class Rollout:
         )
 
     def _pull(self, channel: Channel, step: Step) -> Outcome:
-        login_for = partial(own_login, channel)
-        return image.pull(channel.engine(), step["images"], login_for=login_for, check=self.check)
+        images, machine, login_for = step["images"], channel.facts.machine, partial(own_login, channel)
+        return image.pull(channel.engine(), images, machine, login_for=login_for, check=self.check)
 
     def _start(self, channel: Channel, step: Step) -> Outcome:
         engine = channel.engine()

@@ -54,10 +54,10 @@ def test_a_tag_means_what_the_registry_has(host: Channel, image: str) -> None:
 
 def test_of_an_image_for_several_machines_all_hosts_get_the_index(host: Channel, image: str) -> None:
     engine = host.engine()
-    index, digest = pushed_index(image, engine.version()["Arch"])
+    index, digest = pushed_index(image, host.facts.machine)
     pin = resolve({index: "web"}, [host], nobody)[index]
     assert pin == f"{index}@{digest}"
-    assert pull(engine, [{"image": pin, "service": "web"}]).message.startswith(pin)
+    assert pull(engine, [{"image": pin, "service": "web"}], host.facts.machine).message.startswith(pin)
     assert engine.image(pin) is not None
 
 

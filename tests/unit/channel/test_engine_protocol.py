@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from gitops.channel.engine import Engine, with_tag
+from gitops.channel.engine import About, Engine, with_tag
 from gitops.channel.failures import ChannelTimeoutError, EngineBrokenError, EngineError, NotFoundError
 
 VERSION = b'{"Version": "20.10.24", "MinAPIVersion": "1.12", "Components": []}'
+PODMAN_PING = b"HTTP/1.1 200 OK\r\nLibpod-Api-Version: 4.3.1\r\nContent-Length: 2\r\n\r\nOK"
 Answer = bytes | Callable[[socket.socket], None]
 
 
@@ -86,7 +87,7 @@ class Server:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     running = Server(tmp_path)
-    running.answers.append(reply(VERSION))
+    running.answers += [reply(b"OK"), reply(VERSION)]
     yield running
     running.close()
 
@@ -119,6 +120,7 @@ def test_calls_share_a_connection_and_speak_the_oldest_supported_version(
     engine.containers({"label": ["a=b"]})
     assert server.connections == 1
     assert [request.partition("?")[0] for request, _ in server.seen] == [
+        "GET /_ping",
         "GET /version",
         "GET /v1.41/containers/json",
         "GET /v1.41/containers/json",
@@ -126,13 +128,24 @@ def test_calls_share_a_connection_and_speak_the_oldest_supported_version(
 
 
 def test_a_newer_engine_is_spoken_to_in_its_lowest_version(server: Server, engine: Engine) -> None:
-    server.answers[:] = [reply(b'{"Version": "29.0", "MinAPIVersion": "1.44"}'), reply(b"[]")]
+    server.answers[1:] = [reply(b'{"Version": "29.0", "MinAPIVersion": "1.44"}'), reply(b"[]")]
     engine.containers()
-    assert server.seen[1][0].startswith("GET /v1.44/")
+    assert server.seen[2][0].startswith("GET /v1.44/")
+
+
+def test_podman_is_told_by_its_ping_and_not_asked_for_more(server: Server, engine: Engine) -> None:
+    server.answers[:] = [PODMAN_PING, reply(b"[]")]
+    engine.containers()
+    assert engine.podman
+    assert engine.about == About("podman", "4.3.1", "1.41")
+    assert [request.partition("?")[0] for request, _ in server.seen] == [
+        "GET /_ping",
+        "GET /v1.41/containers/json",
+    ]
 
 
 def test_a_stale_connection_is_replaced(server: Server, engine: Engine) -> None:
-    engine.version()
+    assert not engine.podman
     server.drop()
     server.answers += [reply(b'{"Id": "abc"}', "201 Created")]
     assert engine.create("web", {"Image": "x"}) == "abc"
@@ -268,7 +281,7 @@ def test_exec_gives_the_code_and_the_output(server: Server, engine: Engine) -> N
         reply(b'{"Running": false, "ExitCode": 3}'),
     ]
     assert engine.exec("web", ["check"], timeout_s=5) == (3, "well\nwarned\n")
-    assert json.loads(server.seen[1][1]) == {"Cmd": ["check"], "AttachStdout": True, "AttachStderr": True}
+    assert json.loads(server.seen[2][1]) == {"Cmd": ["check"], "AttachStdout": True, "AttachStderr": True}
 
 
 def test_an_exec_that_hangs_ends_in_time(server: Server, engine: Engine) -> None:

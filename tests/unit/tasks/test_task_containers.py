@@ -72,9 +72,6 @@ class MemoryEngine:
         self.calls.append(f"volume {name} {options} {labels}")
         return True
 
-    def version(self) -> dict[str, str]:
-        return {"Arch": "amd64"}
-
     def image(self, reference: str) -> dict[str, Any] | None:
         return self.images.get(reference)
 
@@ -193,7 +190,7 @@ def test_removing_stops_first_and_twice_is_once(engine: Any, folder: Path) -> No
 
 def test_check_mode_says_and_does_nothing(engine: Any, folder: Path) -> None:
     assert start(engine, folder, check=True).changed
-    assert image.pull(engine, [{"image": "web:1", "service": "web"}], check=True).changed
+    assert image.pull(engine, [{"image": "web:1", "service": "web"}], "amd64", check=True).changed
     start(engine, folder)
     engine.calls.clear()
     assert container.remove(engine, ROW["name"], 7, check=True).changed
@@ -201,8 +198,8 @@ def test_check_mode_says_and_does_nothing(engine: Any, folder: Path) -> None:
 
 
 def test_an_image_is_pulled_once(engine: Any) -> None:
-    assert image.pull(engine, [{"image": "web:1", "service": "web"}]).changed
-    assert not image.pull(engine, [{"image": "web:1", "service": "web"}]).changed
+    assert image.pull(engine, [{"image": "web:1", "service": "web"}], "amd64").changed
+    assert not image.pull(engine, [{"image": "web:1", "service": "web"}], "amd64").changed
 
 
 @pytest.mark.parametrize(
@@ -216,7 +213,7 @@ def test_an_image_that_cannot_run_here_is_found_before_any_container(
     engine: Any, reference: str, words: str
 ) -> None:
     with pytest.raises(TaskError, match=words) as failure:
-        image.pull(engine, [{"image": reference, "service": "web"}])
+        image.pull(engine, [{"image": reference, "service": "web"}], "amd64")
     assert (failure.value.kind, failure.value.service) == ("pull", "web")
 
 
