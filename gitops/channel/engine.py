@@ -236,6 +236,15 @@ class Engine:
         path = f"/v4.0.0/libpod/images/{quote(with_tag(reference), safe='')}/json"
         return dict(self._http.call("GET", path, timeout_s=TIMEOUT_S))
 
+    def variants(self, reference: str) -> frozenset[str]:
+        """Podman: the digests in the index of a reference; none where it is no index, or cannot be told."""
+        path = f"/v4.0.0/libpod/manifests/{quote(with_tag(reference), safe='')}/json"
+        try:
+            found = self._http.call("GET", path, timeout_s=TIMEOUT_S)["manifests"] or []
+        except EngineError:
+            return frozenset()
+        return frozenset(each["digest"] for each in found)
+
     def images(self) -> list[Json]:
         """All images, with their tags and digests."""
         return list(self._get("/images/json"))

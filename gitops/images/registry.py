@@ -87,9 +87,10 @@ def _digest(engine: Engine, reference: str, login: Login | None) -> str:
     # Podman has no such question: it pulls the image, and says what it got.
     engine.pull(reference, auth=auth)
     details = engine.image_details(reference)
-    own = str(details["Digest"])  # of this machine's variant
-    # An index that the same image was pulled by before cannot be told from it: both give this very image.
-    return min((digest for digest in _digests(reference, details) if digest != own), default=own)
+    own, known = str(details["Digest"]), _digests(reference, details)
+    # Of an image's own digest and those of its indexes Podman gives the one that it was pulled by first.
+    variants = engine.variants(reference) if len(known) > 1 else frozenset()
+    return own if own not in variants else min(known - variants, default=own)
 
 
 def _digests(reference: str, details: Mapping[str, object]) -> set[str]:

@@ -27,6 +27,7 @@ _COPIED = (
     "channel/*.py",
     "model/__init__.py",
     "model/image.py",
+    "model/machine.py",
     "model/secret.py",
     "tasks/*.py",
     "render/environment.py",

@@ -52,8 +52,15 @@ def test_a_tag_means_what_the_registry_has(host: Channel, image: str) -> None:
     assert resolve({image: "web"}, [host], nobody) == {image: f"{image}@{digest_of(image)}"}
 
 
-def test_of_an_image_for_several_machines_all_hosts_get_the_index(host: Channel, image: str) -> None:
+@pytest.mark.parametrize("before", ["nothing", "variant"])
+def test_of_an_image_for_several_machines_all_hosts_get_the_index(
+    lab: Lab, host: Channel, tmp_path: Path, before: str
+) -> None:
     engine = host.engine()
+    # An image of its own: Podman remembers by which digest it pulled one first.
+    image = built(lab, tmp_path / "image", f"{host.name}-{before}:1", f"{host.name} {before}")
+    if before == "variant":
+        engine.pull(image)
     index, digest = pushed_index(image, host.facts.machine)
     pin = resolve({index: "web"}, [host], nobody)[index]
     assert pin == f"{index}@{digest}"

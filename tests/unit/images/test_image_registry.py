@@ -23,6 +23,8 @@ class Host:
     name: str
     answer: str | Exception = INDEX
     podman: bool = False
+    first: str = OWN  # the digest by which Podman pulled the image first
+    index: frozenset[str] = frozenset({OWN})  # what Podman finds in the index of the reference
     has: dict[str, Any] | None = None
     asked: list[Any] = field(default_factory=list)
 
@@ -40,7 +42,11 @@ class Host:
 
     def image_details(self, reference: str) -> Any:
         name = reference.rpartition(":")[0]
-        return {"Digest": OWN, "RepoDigests": [f"{name}@{OWN}", f"{name}@{self.answer}", f"other@{OWN}"]}
+        digests = [f"{name}@{OWN}", f"{name}@{self.answer}", f"other@{OWN}"]
+        return {"Digest": self.first, "RepoDigests": digests}
+
+    def variants(self, _: str) -> frozenset[str]:
+        return self.index
 
     def image(self, _: str) -> Any:
         return self.has
@@ -59,7 +65,9 @@ def test_one_host_is_asked_with_the_login_to_that_registry() -> None:
 
 def test_podman_pulls_and_the_index_is_what_all_hosts_run() -> None:
     assert ask(Host("p1", podman=True)) == {IMAGE: f"{IMAGE}@{INDEX}"}
+    assert ask(Host("p1", podman=True, first=INDEX)) == {IMAGE: f"{IMAGE}@{INDEX}"}
     assert ask(Host("p1", OWN, podman=True)) == {IMAGE: f"{IMAGE}@{OWN}"}
+    assert ask(Host("p1", podman=True, index=frozenset())) == {IMAGE: f"{IMAGE}@{OWN}"}, "no index"
 
 
 REFUSALS = [
