@@ -56,7 +56,7 @@ class Load:
     host: str = ""
     path: str = "/"
     clients: int = 4
-    pause_s: float = 0.01
+    pause_s: float = 0.03
     port: int = 80
     report: Report = field(default_factory=Report)
     _end: threading.Event = field(default_factory=threading.Event)

@@ -58,7 +58,7 @@ def test_a_canary_that_answers_errors_is_undone_before_many_have_met_it(make_sho
     before = shop.containers()
     web["image"] = image(shop, "bad", BAD)
     bad = shop.push("10% errors")
-    with Load(shop.lab.address("e1"), host="sour.test", clients=8) as load:
+    with Load(shop.lab.address("e1"), host="sour.test", clients=8, pause_s=0.01) as load:
         result = shop.sync()
     assert (result["exit"], result["outcome"]) == (3, "rolled-back"), result
     reason = (

@@ -12,7 +12,6 @@ from support.load import Load
 from support.shop import NEVER_HEALTHY, MakeShop, Shop, until
 
 from gitops.execute.processes import find
-from gitops.store.records import Store
 
 pytestmark = pytest.mark.lab
 
@@ -28,8 +27,7 @@ def half_way(shop: Shop) -> bool:
 
 def running(shop: Shop) -> Path:
     """What the processes of the newest deployment's latest playbook bear in their environment."""
-    with Store(f"sqlite:///{shop.folder / shop.store}") as store:
-        return store.runs(shop.deployments()[0].id)[-1].folder
+    return shop.records.runs(shop.deployments()[0].id)[-1].folder
 
 
 def test_killed_in_the_middle_of_a_rollout_it_converges_and_nothing_runs_twice(make_shop: MakeShop) -> None:

@@ -63,6 +63,8 @@ class Shop:
     digests: dict[str, str] = field(default_factory=dict)
     repo: str = ""
     warm: bool = True
+    _built: dict[str, str] = field(default_factory=dict, init=False)
+    _open: dict[Path, Store] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         """Two tests may call their applications alike: each has a repository of its own."""
@@ -130,7 +132,12 @@ class Shop:
         self.config.write_text(yaml.safe_dump(content, sort_keys=False))
 
     def image(self, version: str) -> str:
-        """Builds and pushes the image of that version; returns its reference."""
+        """Builds and pushes the image of that version, once; returns its reference."""
+        if version not in self._built:
+            self._built[version] = self._build(version)
+        return self._built[version]
+
+    def _build(self, version: str) -> str:
         context = self.folder / "image"
         context.mkdir(parents=True, exist_ok=True)
         (context / "Dockerfile").write_text(DOCKERFILE.replace("ARG VERSION", f"ENV VERSION={version}"))
@@ -210,15 +217,19 @@ class Shop:
 
     def deployments(self) -> list[Deployment]:
         """The same from the store itself: quick, for waiting."""
-        if not (self.folder / self.store).exists():
-            return []
-        with Store(f"sqlite:///{self.folder / self.store}") as store:
-            return store.history(self.name)
+        return self.records.history(self.name) if (self.folder / self.store).exists() else []
 
     def chosen(self, service: str) -> int:
         """How many replicas the load has asked for, as recorded once they serve; quick, for waiting."""
-        with Store(f"sqlite:///{self.folder / self.store}") as store:
-            return store.replicas.counts(self.name).get(service, 0)
+        return self.records.replicas.counts(self.name).get(service, 0)
+
+    @property
+    def records(self) -> Store:
+        """The store itself, opened once."""
+        file = self.folder / self.store
+        if file not in self._open:
+            self._open[file] = Store(f"sqlite:///{file}")
+        return self._open[file]
 
     def ended(self, commit: str, within_s: float = 180) -> dict[str, Any]:
         """Waits until a deployment of the commit has an outcome; returns what `gitops history` says."""
@@ -282,6 +293,8 @@ class Shop:
 
     def remove(self) -> None:
         """Takes the application's containers and its fragment away, so that the lab serves the next test."""
+        while self._open:
+            self._open.popitem()[1].close()
         hosts = self.lab.data["hosts"]
         with ThreadPoolExecutor(len(hosts)) as pool:
             list(pool.map(self._clear, hosts))
