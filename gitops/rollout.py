@@ -27,7 +27,7 @@ from gitops.plan.discovery import discovered
 from gitops.plan.jobs import hosts_of_runs
 from gitops.plan.spare import spare
 from gitops.planning import BACK, Terms, plan_for, together
-from gitops.render import deployment as render
+from gitops.render.deployment import deployment as render
 from gitops.tasks import CANCEL, PROMOTE, STOP
 from gitops.tasks.outcome import TaskError
 from gitops.tasks.ways import way_of

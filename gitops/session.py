@@ -25,7 +25,7 @@ from gitops.observe.hosts import observe
 from gitops.places import find_config
 from gitops.planning import Terms, plan_for, together
 from gitops.reconcile import Request, Result, left_half_way, reconcile
-from gitops.render import deployment as rendered
+from gitops.render.deployment import deployment as rendered
 from gitops.render.haproxy import fragment
 from gitops.store.healing import DRIFT
 from gitops.store.records import Store

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from gitops.execute.process import Process
-from gitops.render import ansible_cfg
+from gitops.render.deployment import ansible_cfg
 
 
 class Standby:

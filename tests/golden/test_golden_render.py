@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.rendering import CASES
 
-from gitops.render import deployment
+from gitops.render.deployment import deployment
 from gitops.render.edge import assemble
 
 HERE = Path(__file__).parent / "render"

@@ -13,7 +13,7 @@ from support.rollouts import Rollouts, ansible_playbook, changed, stock
 from gitops.execute import runner
 from gitops.model.observed import Container
 from gitops.model.stack import ContainerSpec, Job, Mount, RestartPolicy, Service, Stack, When
-from gitops.render import deployment
+from gitops.render.deployment import deployment
 from gitops.tasks import CANCEL
 from gitops.verify import difference
 

@@ -16,7 +16,8 @@ from support.rollouts import Rollouts, ansible_playbook, changed, counts, run_pl
 from gitops.assets import folder
 from gitops.execute import runner
 from gitops.model.stack import Healthcheck, Ingress, Mount, Publish
-from gitops.render import deployment, playbook
+from gitops.render import playbook
+from gitops.render.deployment import deployment
 from gitops.tasks import STOP
 
 pytestmark = pytest.mark.lab

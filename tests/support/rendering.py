@@ -12,7 +12,7 @@ from gitops.model.observed import Observed
 from gitops.model.plan import Plan
 from gitops.model.stack import Ingress, Judge, Publish, Rollout, Stack
 from gitops.plan.discovery import discovered
-from gitops.render import deployment
+from gitops.render.deployment import deployment
 
 SHOP = {
     "api": {"image": "registry.example.com/shop/api:1", "ports": [80], "replicas": 2},

@@ -25,7 +25,7 @@ from gitops.model.plan import Plan
 from gitops.model.stack import ContainerSpec, Healthcheck, Ingress, Service, Stack, UpdateConfig
 from gitops.observe.hosts import observe
 from gitops.plan import make_plan
-from gitops.render import deployment
+from gitops.render.deployment import deployment
 from gitops.render.haproxy import fragment
 
 DOCKERFILE = """\

@@ -84,7 +84,7 @@ class Shop:
                     "image": shop.image("1"),
                     "init": True,
                     "stop_grace_period": "5s",
-                    "healthcheck": {"test": HEALTHY, "interval": "10s", "timeout": "2s", "retries": 3},
+                    "healthcheck": {"test": HEALTHY, "interval": "30s", "timeout": "2s", "retries": 3},
                     "x-ingress": {"host": f"{name}.test", "port": 80},
                     "deploy": {
                         "replicas": replicas,
@@ -94,7 +94,7 @@ class Shop:
                 "api": {
                     "image": shop.image("1"),
                     "init": True,
-                    "healthcheck": {"test": HEALTHY, "interval": "10s"},
+                    "healthcheck": {"test": HEALTHY, "interval": "30s"},
                     "x-ingress": {"host": f"{name}.test", "path": "/api", "port": 80},
                     "deploy": {"replicas": 1, "update_config": {"monitor": "1s"}},
                 },

@@ -11,7 +11,7 @@ from support.rendering import CASES, first, removal, update
 from gitops.channel.ssh import SSH_ARGS
 from gitops.model.fleet import Fleet, Host
 from gitops.model.plan import Plan
-from gitops.render import deployment
+from gitops.render.deployment import deployment
 
 
 class Unsafe(str):  # noqa: SLOT000 - a mark that nothing else needs
