@@ -137,7 +137,12 @@ def kinds(hand: Hand, other: str, service: int) -> list[tuple[str, Callable[[], 
     return [
         ("stopped", lambda: hand.engine(stops, "stop", "-t", "1", "{}"), f"{stops}: container exited"),
         ("killed", lambda: hand.engine(dies, "kill", "{}"), rf"{dies}: container exited \(137\)"),
-        ("removed", lambda: hand.engine(goes, "rm", "-f", "{}"), f"{goes}: replica missing"),
+        # An engine ends it first: a look between the two finds it stopped.
+        (
+            "removed",
+            lambda: hand.engine(goes, "rm", "-f", "{}"),
+            f"{goes}: (replica missing|container exited)",
+        ),
         ("paused", lambda: hand.engine(pauses, "pause", "{}"), f"{pauses}: container paused"),
         (
             "image",
