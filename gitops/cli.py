@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,7 @@ from gitops import __version__
 from gitops.collector import relax
 from gitops.errors import GitopsError
 from gitops.lab.cli import app as lab
-from gitops.output import Output, print_result
+from gitops.output.result import Output, print_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,7 +111,7 @@ def plan(
     context: typer.Context, app: AppName, config: Config = None, commit: Revision = "", output: Out = "text"
 ) -> None:
     """Show what a sync would do and why: steps, placement, haproxy.cfg diff. Exit 0 nothing, 2 changes."""
-    from gitops.output import plan_text
+    from gitops.output.text import plan_text
 
     with _session(context, config) as session:
         view = session.plan(app, commit)
@@ -145,13 +146,18 @@ def sync(
     output: Out = "text",
 ) -> None:
     """Deploy now; a service that runs does it. Exit 0 deployed or nothing to do, 3 rolled back, 1 failed."""
-    from gitops.control import Asked, ask
-    from gitops.output import Progress, result_text
+    from gitops.control import Asked, Show, ask
+    from gitops.output.text import result_text
     from gitops.places import find_config
 
-    with Progress(app) as progress:
-        file = find_config(config or context.obj)
-        view = ask(file, Asked(app, commit, confirm), progress.show)
+    with ExitStack() as shown:
+
+        def listen() -> Show:
+            from gitops.output.progress import Progress  # takes long: the service works meanwhile
+
+            return shown.enter_context(Progress(app)).show
+
+        view = ask(find_config(config or context.obj), Asked(app, commit, confirm), listen)
     if view is not None:
         print_result(view, output, result_text)
         raise typer.Exit(EXIT.get(view["outcome"], 1))
@@ -188,14 +194,14 @@ def rollback(
 
 def _pass(session: Session, app: str, request: Request, wait: float) -> Result:
     """One pass, with live progress."""
-    from gitops.output import Progress
+    from gitops.output.progress import Progress
 
     with Progress(app) as progress:
         return session.reconcile(app, request, progress.show, wait_s=wait, say=progress.say)
 
 
 def _finish(result: Result, output: Output) -> None:
-    from gitops.output import result_text
+    from gitops.output.text import result_text
     from gitops.views import result_view
 
     print_result(result_view(result), output, result_text)
@@ -220,7 +226,7 @@ def status(
     output: Out = "text",
 ) -> None:
     """Sync, health, commit, replicas and hosts, as the hosts report them now."""
-    from gitops.output import status_text
+    from gitops.output.text import status_text
 
     with _session(context, config) as session:
         if app:
@@ -239,7 +245,7 @@ def history(
     output: Out = "text",
 ) -> None:
     """Deployments with outcome, reason and durations, newest first."""
-    from gitops.output import history_text
+    from gitops.output.text import history_text
 
     with _session(context, config) as session:
         view = session.history(app, limit)
@@ -348,7 +354,7 @@ def doctor(
 ) -> None:
     """Say what is missing on the controller and the hosts, and the command that mends it."""
     from gitops.checkup.doctor import examine
-    from gitops.output import doctor_text
+    from gitops.output.text import doctor_text
 
     view = examine(config or context.obj, inventory)
     print_result(view, output, doctor_text)
@@ -397,7 +403,8 @@ def _maintenance(
 ) -> None:
     """Runs one of the commands on hosts; exit code 0 where all went well, else 1."""
     from gitops.maintenance import Maintenance, went_well
-    from gitops.output import Progress, maintenance_text
+    from gitops.output.progress import Progress
+    from gitops.output.text import maintenance_text
     from gitops.places import find_config
 
     file = find_config(config or context.obj)
@@ -420,7 +427,7 @@ def unlock(
     output: Out = "text",
 ) -> None:
     """Say who holds a host's lock and since when; with --force, end the connection that holds it."""
-    from gitops.output import unlock_text
+    from gitops.output.text import unlock_text
     from gitops.unlock import unlock as unlock_hosts
 
     place = config or context.obj

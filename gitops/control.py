@@ -48,8 +48,14 @@ class Asked:
     trigger: Literal["manual", "drain"] = "manual"
 
 
-def ask(config: Path, asked: Asked, show: Show) -> View | None:
+def ask(config: Path, asked: Asked, listen: Callable[[], Show]) -> View | None:
     """Lets the service of a configuration file deploy.
+
+    Args:
+        config: the file.
+        asked: what to do.
+        listen: called when the service has been asked, which need not wait for it; what it returns
+            is told of each event.
 
     Returns:
         The result's view, or None where no service listens.
@@ -65,6 +71,7 @@ def ask(config: Path, asked: Asked, show: Show) -> View | None:
             return None
         link.settimeout(None)  # a deployment has a time limit of its own
         link.sendall(json.dumps(asdict(asked)).encode() + b"\n")
+        show = listen()
         for line in link.makefile("rb"):
             told = json.loads(line)
             if "event" in told:

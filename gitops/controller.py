@@ -148,6 +148,7 @@ class Worker:
             if not self._woken.wait(self._agenda.idle_s()):
                 continue
             self._stopping.wait(self._agenda.breath_s())  # events come in crowds
+            self.app.standby.warm()  # for the next rollout: whoever waits for the last one has been told
             self._woken.clear()
         self._surroundings.leave()
 
@@ -171,7 +172,7 @@ class Worker:
         if asked.trigger == "drain":
             commit = app.store.good(app.name) or ""
         else:
-            newest = app.fetch()
+            newest = app.fetch() if asked.revision or asked.confirm else ""
             commit = app.clone.resolve(asked.revision) if asked.revision else ""
             if asked.confirm:
                 app.store.lift(app.name, commit or newest)
@@ -253,7 +254,6 @@ class Worker:
     def _log(self, result: Result) -> None:
         if result.deployment is not None:
             log.info("%s: %s %s %s", self.app.name, result.commit[:12], result.outcome, result.message)
-            self.app.standby.warm()  # for the next one
 
     def _interrupted(self, commit: str) -> Literal["", "shutdown", "superseded"]:
         """Why the rollout of that commit is to end at its next batch boundary."""

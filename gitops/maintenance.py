@@ -184,7 +184,7 @@ class Maintenance:
         if session.store.paused(name):
             return {"outcome": "held", "message": f"it is paused: gitops resume {name}"}
         try:
-            view = ask(self.file, Asked(name, trigger="drain"), self.show)
+            view = ask(self.file, Asked(name, trigger="drain"), lambda: self.show)
             if view is not None:
                 return view
             request = Request("drain", session.store.good(name) or "")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from gitops.output.result import Words, console
+from gitops.output.console import Words, console
 from gitops.output.text import seconds
 from gitops.terminal import printable
 

@@ -38,23 +38,23 @@ def test_a_command_gets_the_events_and_the_result(config: Path) -> None:
 
     with Door(config, answer):
         asked = Asked("shop", "main", confirm=True)
-        assert ask(config, asked, seen.append) == {"outcome": "succeeded"}
+        assert ask(config, asked, lambda: seen.append) == {"outcome": "succeeded"}
     assert (heard, seen) == ([asked], [EVENT])
 
 
 def test_without_a_service_there_is_no_answer(config: Path) -> None:
-    assert ask(config, Asked("shop"), lambda _: None) is None
+    assert ask(config, Asked("shop"), lambda: lambda _: None) is None
     with socket.socket(socket.AF_UNIX) as left_behind:
         left_behind.bind(str(service_socket(config)))
-    assert ask(config, Asked("shop"), lambda _: None) is None
+    assert ask(config, Asked("shop"), lambda: lambda _: None) is None
     with Door(config, lambda _, __: {"outcome": "nothing"}):  # takes the place of what died
-        assert ask(config, Asked("shop"), lambda _: None) == {"outcome": "nothing"}
+        assert ask(config, Asked("shop"), lambda: lambda _: None) == {"outcome": "nothing"}
 
 
 def test_another_configuration_is_another_service(config: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.yaml"
     with Door(config, lambda _, __: {"outcome": "nothing"}):
-        assert ask(other, Asked("shop"), lambda _: None) is None
+        assert ask(other, Asked("shop"), lambda: lambda _: None) is None
 
 
 def test_a_refusal_says_what_and_where_and_what_to_do(config: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_refusal_says_what_and_where_and_what_to_do(config: Path) -> None:
         raise TransientError("does not answer", hint="look at it", where=Where(host="h1"))
 
     with Door(config, answer), pytest.raises(PermanentError) as caught:
-        ask(config, Asked("shop"), lambda _: None)
+        ask(config, Asked("shop"), lambda: lambda _: None)
     assert str(caught.value) == "h1: does not answer (look at it)"
 
 

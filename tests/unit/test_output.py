@@ -7,17 +7,18 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from gitops.output import (
+from gitops.output.console import THEME, Words
+from gitops.output.result import print_result
+from gitops.output.text import (
+    columns,
     doctor_text,
     history_text,
     plan_text,
-    print_result,
     result_text,
+    seconds,
     status_text,
     unlock_text,
 )
-from gitops.output.result import THEME, Words
-from gitops.output.text import columns, seconds
 from gitops.terminal import printable
 
 A, B, C = "a" * 40, "b" * 40, "c" * 40

@@ -6,8 +6,8 @@ from itertools import count
 from rich.console import Console
 
 from gitops.execute.events import Event
-from gitops.output import Progress
-from gitops.output.result import THEME
+from gitops.output.console import THEME
+from gitops.output.progress import Progress
 
 AT = "2026-11-23T07:00:00.000+00:00"
 
