@@ -11,6 +11,9 @@ from bench.contender import Contender, Release
 from bench.fleet import BROKEN, VERSIONS, Fleet, first
 from gitops.lab.load import Load, Report
 
+REST_S = 2.0
+"""Before each case: what a tool still does after the one before it is no part of it."""
+
 _CLIENTS, _PAUSE_S = 2, 0.05  # few: the hosts share the client's processors
 
 
@@ -77,6 +80,7 @@ def _sample(
     fleet: Fleet, contender: Contender, case: str, now: Release, measure: Callable[[Release], float]
 ) -> Sample:
     """Measures under the constant client, then waits until the hosts are at rest again."""
+    time.sleep(REST_S)
     entry = contender.entry or fleet.idle  # so that the client costs all alike
     with Load(entry.address, host=entry.host, clients=_CLIENTS, pause_s=_PAUSE_S) as load:
         seconds = measure(now)
