@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gitops.model.fleet import Host
-from gitops.model.machine import go_name
+from gitops.model.machine import one_name
 from gitops.model.observed import ObservedHost
 from gitops.model.placement import Constraint
 from gitops.model.stack import Service
@@ -41,14 +41,10 @@ def unmet(service: Service, host: Host, state: ObservedHost | None) -> str:
     """Why a service's constraints exclude a host: `constraint node.labels.zone == b: zone is a`; or empty."""
     for constraint in service.placement.constraints:
         found = fact(constraint.key, host, state)
-        if (_alike(found) == _alike(constraint.value)) != constraint.equal:
+        # Without regard to case, as Swarm compares.
+        if (one_name(found) == one_name(constraint.value)) != constraint.equal:
             return _told(constraint, found)
     return ""
-
-
-def _alike(value: str) -> str:
-    """Without regard to case, as Swarm compares, and to which of its names a kind of machine has."""
-    return go_name(value)
 
 
 def _told(constraint: Constraint, found: str) -> str:
