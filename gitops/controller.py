@@ -147,8 +147,8 @@ class Worker:
             self._autoscaler.passed()
             if not self._woken.wait(self._agenda.idle_s()):
                 continue
-            self._stopping.wait(self._agenda.breath_s())  # events come in crowds
-            self.app.standby.warm()  # for the next rollout: whoever waits for the last one has been told
+            if not self._stopping.wait(self._agenda.breath_s()):  # events come in crowds
+                self.app.standby.warm()  # for the next rollout: whoever waits for the last one has been told
             self._woken.clear()
         self._surroundings.leave()
 
@@ -169,13 +169,14 @@ class Worker:
         app, asked = self.app, order.asked
         if app.store.paused(app.name):
             raise PermanentError(f"{app.name} is paused", hint=f"gitops resume {app.name}")
+        commit = ""
         if asked.trigger == "drain":
             commit = app.store.good(app.name) or ""
-        else:
-            newest = app.fetch() if asked.revision or asked.confirm else ""
-            commit = app.clone.resolve(asked.revision) if asked.revision else ""
-            if asked.confirm:
-                app.store.lift(app.name, commit or newest)
+        elif asked.revision:
+            app.fetch()
+            commit = app.clone.resolve(asked.revision)
+        if asked.confirm:
+            app.store.lift(app.name, commit or app.fetch())
 
         def report(event: Event) -> None:
             self._report(event)
