@@ -310,8 +310,8 @@ class Engine:
         headers = self._http.headers("/_ping", timeout_s=ABOUT_S)
         if version := headers.get("Libpod-API-Version"):
             return About("podman", version, API)
-        said = self._http.call("GET", "/version", timeout_s=ABOUT_S)
-        return About("docker", said["Version"], _api(said))
+        said = dict(self._http.call("GET", "/version", timeout_s=ABOUT_S))
+        return About("docker", str(said.get("Version", "")), _api(said))
 
     def _path(self, path: str, query: Mapping[str, str] | None = None) -> str:
         return f"/v{self.about.api}" + path + (f"?{urlencode(query)}" if query else "")
