@@ -130,6 +130,10 @@ def kinds(hand: Hand, other: str, service: int) -> list[tuple[str, Callable[[], 
         tell(f"add server {shop.name}.web.80/mine 127.0.0.1:9")
         tell(f"enable server {shop.name}.web.80/mine")
 
+    def remove() -> None:
+        with stopped([service]):  # an engine ends it first: a look in between would find it stopped
+            hand.engine(goes, "rm", "-f", "{}")
+
     def run_stray() -> None:
         label = f"--label=gitops.app={shop.name}"
         shop.lab.on("h1", "docker", "run", "-d", "--name", "stray", label, other)
@@ -137,12 +141,7 @@ def kinds(hand: Hand, other: str, service: int) -> list[tuple[str, Callable[[], 
     return [
         ("stopped", lambda: hand.engine(stops, "stop", "-t", "1", "{}"), f"{stops}: container exited"),
         ("killed", lambda: hand.engine(dies, "kill", "{}"), rf"{dies}: container exited \(137\)"),
-        # An engine ends it first: a look between the two finds it stopped.
-        (
-            "removed",
-            lambda: hand.engine(goes, "rm", "-f", "{}"),
-            f"{goes}: (replica missing|container exited)",
-        ),
+        ("removed", remove, f"{goes}: replica missing"),
         ("paused", lambda: hand.engine(pauses, "pause", "{}"), f"{pauses}: container paused"),
         (
             "image",
