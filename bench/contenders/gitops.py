@@ -15,7 +15,6 @@ from bench.contender import NEVER, Contender, Release, timed
 from bench.fleet import Entry, Fleet, until
 from gitops.reconcile import Request, reconcile
 from gitops.session import Session
-from gitops.store.records import Store
 
 EDGE = "e1"
 PASSES = 20  # with nothing to do: they are short
@@ -44,7 +43,6 @@ class Serve(Contender):
         settings = {"image_retention": 100, **self.settings}  # the images are everybody's here
         self.shop = Shop.create(lab, self.key, place, inventory=inventory, poll="60s", **settings)
         self.shop.warm = False  # what a command takes to start is part of it
-        self._store = Store(f"sqlite:///{place / self.shop.store}")
 
     def begin(self, release: Release) -> None:
         """Starts the service and pushes the release."""
@@ -62,8 +60,9 @@ class Serve(Contender):
     def fail(self, release: Release) -> float:
         """Pushes a release that fails."""
         self._go(release, "rolled-back")
-        failed = self._store.history(self.key, limit=1)[0]
-        turns = [each.at for each in self._store.events(failed.id) if each.message.startswith("rolling-back")]
+        records = self.shop.records
+        failed = records.history(self.key, limit=1)[0]
+        turns = [each.at for each in records.events(failed.id) if each.message.startswith("rolling-back")]
         return min((datetime.fromisoformat(at).timestamp() for at in turns), default=NEVER)
 
     def nothing(self) -> float:
@@ -82,10 +81,6 @@ class Serve(Contender):
         """Ends the service; the next turn begins on empty hosts."""
         self._turn.close()
         self.shop.remove()
-
-    def remove(self) -> None:
-        """Closes the store."""
-        self._store.close()
 
     def _go(self, release: Release, outcome: str) -> float:
         """Seconds from `git push` to the outcome."""
@@ -107,12 +102,12 @@ class Serve(Contender):
 
     def _outcome(self, commit: str) -> str:
         """Of the commit's deployment; one that has not begun counts as running."""
-        last = self._store.history(self.key, limit=2)
+        last = self.shop.records.history(self.key, limit=2)
         return next((each.outcome for each in last if each.commit == commit), "running")
 
     def _check(self, outcome: str, wanted: str) -> None:
         if outcome != wanted:
-            last = self._store.last(self.key)
+            last = self.shop.records.last(self.key)
             raise RuntimeError(f"{self.title}: {outcome} instead of {wanted}: {last}")
 
 
