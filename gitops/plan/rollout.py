@@ -11,7 +11,7 @@ from gitops.model.observed import Container
 from gitops.model.plan import Backend, Phase, Retire, RetirePhase, Share, ShiftPhase, Start, StartPhase
 from gitops.model.stack import Service, Stack, UpdateConfig, When
 from gitops.plan import canary, edge, jobs
-from gitops.plan.batches import LAG, batches
+from gitops.plan.batches import batches, lag
 from gitops.plan.diff import ServiceDiff
 from gitops.plan.edge import Line
 from gitops.plan.rooms import claimed
@@ -156,7 +156,7 @@ def _service(move: Move, diff: ServiceDiff, early: frozenset[str], batch: int) -
         phases += [RetirePhase(batch, tuple(before), None), StartPhase(batch, tuple(starts), None)]
         waiting.append(RetirePhase(batch, tuple(after), None))
         earlier = starts
-        if len(waiting) > LAG:
+        if len(waiting) > lag(policy.parallelism):
             phases.append(waiting.pop(0))
         batch += 1
     phases += waiting

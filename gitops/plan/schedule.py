@@ -11,7 +11,7 @@ from gitops.model.observed import Container, Observed
 from gitops.model.placement import SPREAD, Scheduler
 from gitops.model.plan import Start
 from gitops.model.stack import Service, Stack
-from gitops.plan.batches import LAG, batches
+from gitops.plan.batches import batches, lag
 from gitops.plan.diff import NOWHERE, Need, ServiceDiff
 from gitops.plan.filling import Filling, Slot, Unfit
 from gitops.plan.rooms import Room, rooms_of
@@ -99,7 +99,7 @@ def _times(
 ) -> tuple[dict[Slot, int], dict[str, int]]:
     """In which batch each slot starts, and from which on each container that goes is gone.
 
-    One service after the other. What is replaced goes LAG batches later, or just before its
+    One service after the other. What is replaced goes `lag` batches later, or just before its
     successor starts (stop-first, or it does not run); on trial all of it stays to the end.
     """
     starts: dict[Slot, int] = {}
@@ -110,10 +110,11 @@ def _times(
         policy = service.policy(rollback=rollback)
         chunks = batches(diff.needs, policy.parallelism)
         end = batch + len(chunks)
+        on_trial = service.rollout.strategy != "rolling"
         for chunk in chunks:
             for need in chunk:
                 starts[service.name, need.slot] = batch
-                later = end if service.rollout.strategy != "rolling" else min(batch + LAG + 1, end)
+                later = end if on_trial else min(batch + lag(policy.parallelism) + 1, end)
                 for container in need.outgoing:
                     first = policy.order == "stop-first" or not container.running
                     freed[container.id] = batch if first else later

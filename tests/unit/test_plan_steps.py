@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from support.planning import altered, deployed, nothing_on, plan_of, small_fleet, stack_of
 
 from gitops.model.observed import Observed
@@ -41,6 +42,23 @@ def test_a_replacement_and_what_is_kept() -> None:
         f"1 remove web.1 h2: {why}",
         "0 keep db.1 h1: unchanged",
     ]
+
+
+@pytest.mark.parametrize(
+    ("parallelism", "first_gone_after"),
+    [(1, [1, 2, 3, 4]), (2, [1, 2, 3, 4]), (3, [1, 2, 3, 4, 5, 6])],
+)
+def test_the_old_ones_go_three_replicas_later_and_at_least_one_batch(
+    parallelism: int, first_gone_after: list[int]
+) -> None:
+    fleet = small_fleet(4)
+    said = {"ports": [80], "replicas": 8, "parallelism": parallelism}
+    was = stack_of({"web": {**said, "image": "web:1"}}, "a")
+    now = stack_of({"web": {**said, "image": "web:2"}})
+    done = [step for step in steps(plan_of(now, fleet, deployed(was, fleet), was)) if step.service == "web"]
+    order = [(step.action, step.slot) for step in done if step.action in {"start", "drain"}]
+    first = order.index(("drain", 1))
+    assert [slot for _, slot in order[:first]] == first_gone_after
 
 
 def test_what_does_not_serve_is_not_drained() -> None:
