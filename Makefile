@@ -1,5 +1,6 @@
 # Two commands do everything on a fresh Debian or Ubuntu machine: make demo, make test.
 SHELL := /bin/bash
+unexport PYTHONDONTWRITEBYTECODE  # where it is set, every command compiles all of its program anew
 VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed

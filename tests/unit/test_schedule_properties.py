@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from support.planning import (
     APP,
     MIB,
@@ -22,7 +20,7 @@ from support.planning import (
     walk,
     with_container,
 )
-from support.situations import Picked, picks
+from support.situations import Picked
 
 from gitops.errors import PermanentError
 from gitops.model.fleet import CONTAINER_HOSTS, LOAD_BALANCERS, Fleet, Host
@@ -32,10 +30,10 @@ from gitops.model.plan import Plan
 from gitops.model.size import Size
 from gitops.model.stack import Service, Stack
 
-# Derandomized: the same cases at every run. A deadline would measure the machine.
-CASES = settings(deadline=None, derandomize=True, database=None)
 NAMES = ("api", "db", "web")
 Item = TypeVar("Item")
+Case = tuple[tuple[Fleet, Observed], Stack, Stack, Picked]
+Check = Callable[[Case, Scheduler], None]
 UNIT = 100  # MiB: sizes are a few of these, so that they fit exactly or not at all
 
 
@@ -60,9 +58,8 @@ def fleet_with(picked: Picked) -> tuple[Fleet, Observed]:
     return Fleet(tuple(hosts)), observed
 
 
-def fleets() -> st.SearchStrategy[tuple[Fleet, Observed]]:
-    """Up to three hosts."""
-    return picks((1, 2, 3), *MACHINE * 3).map(fleet_with)
+FLEET: tuple[Sequence[Any], ...] = ((1, 2, 3), *MACHINE * 3)
+"""Up to three hosts."""
 
 
 def neighbour(host: str, units: int) -> Container:
@@ -99,10 +96,35 @@ def stack_with(picked: Picked, commit: str) -> Stack:
     return Stack(APP, commit * 40, tuple(services))
 
 
-def stacks(commit: str = "b") -> st.SearchStrategy[Stack]:
-    """Up to three services."""
-    drawn = picks((1, 2, 3), *tuple(SERVICE.values()) * len(NAMES))
-    return drawn.map(lambda picked: stack_with(picked, commit))
+STACK: tuple[Sequence[Any], ...] = ((1, 2, 3), *tuple(SERVICE.values()) * len(NAMES))
+"""Up to three services."""
+
+
+def case_of(number: int, more: Sequence[Sequence[Any]]) -> Case:
+    """A fleet, what is deployed, what is to be, and one of each of what else there is to choose from."""
+    chance = Random(number)  # noqa: S311 - a choice, not a secret
+    fleet, before, stack, rest = (tuple(map(chance.choice, each)) for each in (FLEET, STACK, STACK, more))
+    return fleet_with(fleet), stack_with(before, "a"), stack_with(stack, "b"), rest
+
+
+def holds_in(count: int, *more: Sequence[Any]) -> Callable[[Check], Callable[[Scheduler], None]]:
+    """A test of the cases 1 to `count`; a failure names the first one in which the check fails.
+
+    Drawn here and not by Hypothesis, which takes as long to draw a case as a check takes.
+    """
+
+    def test_of(check: Check) -> Callable[[Scheduler], None]:
+        def test(scheduler: Scheduler) -> None:
+            for number in range(1, count + 1):
+                try:
+                    check(case_of(number, more), scheduler)
+                except BaseException as failure:
+                    failure.add_note(f"in case {number}")
+                    raise
+
+        return test
+
+    return test_of
 
 
 # Each on its own, so that they are checked side by side.
@@ -182,12 +204,9 @@ def some_way(stack: Stack, fleet: Fleet, observed: Observed) -> bool:
 
 
 @either_way
-@settings(CASES, max_examples=1_750)
-@given(there=fleets(), stack=stacks())
-def test_all_is_placed_within_every_rule_or_there_is_no_way(
-    there: tuple[Fleet, Observed], stack: Stack, scheduler: Scheduler
-) -> None:
-    fleet, observed = there
+@holds_in(1_750)
+def test_all_is_placed_within_every_rule_or_there_is_no_way(case: Case, scheduler: Scheduler) -> None:
+    (fleet, observed), _, stack, _ = case
     plan = planned(stack, fleet, observed, None, scheduler)
     if plan is None:
         assert not some_way(stack, fleet, observed)
@@ -199,23 +218,10 @@ def test_all_is_placed_within_every_rule_or_there_is_no_way(
 
 
 @either_way
-@settings(CASES, max_examples=1_750)
-@given(
-    there=fleets(),
-    before=stacks("a"),
-    stack=stacks(),
-    ways=picks(*[(False, True)] * (1 + len(NAMES))),
-)
-def test_an_update_keeps_what_it_can_and_has_room_at_every_step(
-    there: tuple[Fleet, Observed],
-    before: Stack,
-    stack: Stack,
-    scheduler: Scheduler,
-    ways: tuple[bool, ...],
-) -> None:
-    """`ways`: whether it is the way back, and which services have the containers that they had."""
-    fleet, empty = there
-    back, *keeps = ways
+@holds_in(1_750, *[(False, True)] * (1 + len(NAMES)))
+def test_an_update_keeps_what_it_can_and_has_room_at_every_step(case: Case, scheduler: Scheduler) -> None:
+    """Chosen besides: whether it is the way back, and which services have the containers that they had."""
+    (fleet, empty), before, stack, (back, *keeps) = case
     same = {name for name, kept in zip(NAMES, keeps, strict=True) if kept}
     old = {service.name: service.container for service in before.services if service.name in same}
     services = [replace(s, container=old.get(s.name, s.container)) for s in stack.services]
@@ -247,12 +253,10 @@ def test_an_update_keeps_what_it_can_and_has_room_at_every_step(
 
 
 @either_way
-@settings(CASES, max_examples=1_500)
-@given(there=fleets(), before=stacks("a"), stack=stacks(), seed=st.integers(0, 99))
-def test_the_order_of_what_is_given_does_not_matter(
-    there: tuple[Fleet, Observed], before: Stack, stack: Stack, scheduler: Scheduler, seed: int
-) -> None:
-    fleet, empty = there
+@holds_in(1_500, range(100))
+def test_the_order_of_what_is_given_does_not_matter(case: Case, scheduler: Scheduler) -> None:
+    """Chosen besides: in which other order."""
+    (fleet, empty), before, stack, (seed,) = case
     first = planned(before, fleet, empty, None, scheduler)
     observed = applied(first, empty) if first else empty
 
