@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -299,6 +300,20 @@ class Engine:
     def events(self, filters: Filters | None = None) -> Lines[Json]:
         """What happens from now on, until `close` is called."""
         return Lines(self._open("GET", "/events", _filters(filters), timeout_s=None), _json_lines)
+
+    def last_exit(self, name: str) -> int | None:
+        """The code of a container's latest exit; None where the engine remembers none.
+
+        Of one that runs again its `State` says 0. Both engines keep their latest events.
+        """
+        if self.podman:
+            until = {"stream": "false"}
+        else:  # by the host's own clock: what lies ahead of it would be waited for
+            until = {"until": f"{datetime.fromisoformat(self.info()['SystemTime']).timestamp():.9f}"}
+        query = {"since": "1", **until, **_filters({"container": [name]})}
+        past = Lines(self._open("GET", "/events", query, timeout_s=TIMEOUT_S), _json_lines)
+        codes = [event["Actor"]["Attributes"].get("exitCode") for event in past if event["Action"] == "die"]
+        return int(codes[-1]) if codes and codes[-1] else None
 
     # --- calls ---
 

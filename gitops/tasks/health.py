@@ -121,10 +121,18 @@ class Watch:
                 + (f": {state['Error']}" if state.get("Error") else ""),
             )
         if self._state.get("RestartCount") or (self._began and state["StartedAt"] != self._began):
-            self._fail("exit", f"was restarted after it exited (code {state['ExitCode']})")
+            self._fail("exit", f"was restarted after it exited{self._code()}")
         if ((state.get("Health") or {}).get("Status")) == "unhealthy":
             checks = (state["Health"].get("Log") or [{}])[-1]
             self._fail("unhealthy", f"became unhealthy: {str(checks.get('Output', '')).strip()}")
+
+    def _code(self) -> str:
+        """The code of the latest exit, in brackets; empty where the engine cannot tell."""
+        try:
+            code = self._engine.last_exit(self._name)
+        except EngineError:
+            return ""
+        return "" if code is None else f" (code {code})"
 
     def _fail(self, kind: Kind, what: str) -> NoReturn:
         labels = (self._state.get("Config") or {}).get("Labels") or {}

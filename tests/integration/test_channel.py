@@ -143,6 +143,21 @@ def test_the_life_of_a_container(host: Channel, image: str) -> None:
     assert engine.containers({"label": ["test=channel"]}) == []
 
 
+def test_the_code_of_an_exit_is_known_when_the_container_runs_again(host: Channel, image: str) -> None:
+    engine, name = host.engine(), "channel-again"
+    engine.pull(image)
+    engine.create(name, {"Image": image, "Cmd": ["sh", "-c", "[ -e /was ] && sleep 60; touch /was; exit 9"]})
+    try:
+        engine.start(name)
+        assert engine.wait(name, timeout_s=20) == 9
+        engine.start(name)
+        assert engine.inspect(name)["State"]["ExitCode"] == 0
+        assert engine.last_exit(name) == 9
+        assert engine.last_exit("channel-nobody") is None
+    finally:
+        engine.remove(name, force=True)
+
+
 def test_the_engines_refusals_are_errors(host: Channel, lab: Lab) -> None:
     engine = host.engine()
     with pytest.raises(NotFoundError, match=r"(?i)no such container"):

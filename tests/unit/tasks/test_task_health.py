@@ -62,6 +62,9 @@ class ScriptedEngine:
     def info(self) -> dict[str, str]:
         return {"SystemTime": self.now}
 
+    def last_exit(self, _name: str) -> int:
+        return 9
+
     def healthcheck_run(self, name: str) -> str:
         self.recorded.append(name)
         return "healthy"
@@ -132,7 +135,12 @@ def test_never_healthy_says_what_the_check_said() -> None:
             "exit",
             "exited with code 137: oom",
         ),
-        (state(RestartCount=1), "exit", "was restarted"),
+        (state(RestartCount=1), "exit", r"was restarted after it exited \(code 9\)"),
+        (
+            state(RestartCount=1, State={"Running": False, "Restarting": True, "ExitCode": 3}),
+            "exit",
+            "exited with code 3",
+        ),
         (state(State={"StartedAt": "2026-11-23T07:00:02Z"}), "exit", "was restarted"),
         (None, "exit", "is gone"),
         (
