@@ -15,6 +15,8 @@ import socket
 import sys
 import warnings
 
+from gitops.collector import loading, relax
+
 WANTED = (
     "ansible.cli.playbook",
     "ansible.executor.task_queue_manager",
@@ -48,9 +50,11 @@ def _load_plugins() -> None:
 def main(place: str) -> int:
     """Runs one playbook; returns its exit code."""
     print(os.getpid(), flush=True)  # noqa: T201 - ansible-runner reads it
-    for name in WANTED:
-        importlib.import_module(name)
-    _load_plugins()
+    relax()
+    with loading():
+        for name in WANTED:
+            importlib.import_module(name)
+        _load_plugins()
     from ansible.cli.playbook import PlaybookCLI  # noqa: PLC0415 - after the process id has been said
 
     with socket.socket(socket.AF_UNIX) as link:
