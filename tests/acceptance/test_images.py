@@ -56,7 +56,7 @@ def stored(shop: Shop, host: dict[str, Any], repository: str) -> set[str]:
 def test_a_tag_that_moves_changes_nothing_until_the_next_commit_and_a_rollback_undoes_it(
     make_shop: MakeShop,
 ) -> None:
-    shop = make_shop("moved", replicas=2)
+    shop = make_shop("moved", images="moved", replicas=2)
     first = shop.deploy("1")
     assert images(shop) == {shop.image("1")}
     before = digests(shop)
@@ -86,7 +86,7 @@ def test_a_tag_that_moves_changes_nothing_until_the_next_commit_and_a_rollback_u
 
 
 def test_a_controller_that_lost_its_records_asks_what_runs(make_shop: MakeShop) -> None:
-    shop = make_shop("lostpins", replicas=2)
+    shop = make_shop("lostpins", images="lostpins", replicas=2)
     shop.deploy("1")
     shop.compose["services"]["api"]["environment"] = {"A": "1"}
     commit = shop.push("web stays from the commit before")
@@ -102,7 +102,7 @@ def test_a_controller_that_lost_its_records_asks_what_runs(make_shop: MakeShop) 
 
 
 def test_a_tag_that_is_missing_is_found_before_any_container_is_touched(make_shop: MakeShop) -> None:
-    shop = make_shop("missing", replicas=2)
+    shop = make_shop("missing", images="missing", replicas=2)
     good = shop.deploy("1")
     before, runs = shop.containers(), len(list((shop.folder / "runs" / shop.name).iterdir()))
     wanted = f"{shop.image('1').rpartition(':')[0]}:2"
@@ -125,7 +125,9 @@ def test_a_tag_that_is_missing_is_found_before_any_container_is_touched(make_sho
 
 
 def test_a_registry_that_is_down_is_no_fault_of_the_commit(make_shop: MakeShop, registry: Registry) -> None:
-    shop = make_shop("down", replicas=1, registries={registry.address: {"auth_file": "registry.json"}})
+    shop = make_shop(
+        "down", images="down", replicas=1, registries={registry.address: {"auth_file": "registry.json"}}
+    )
     (shop.folder / "registry.json").write_text(registry.login)
     use(shop, registry.take(shop.image("1")))
     good = shop.push("v1")
@@ -151,7 +153,7 @@ def test_a_registry_that_is_down_is_no_fault_of_the_commit(make_shop: MakeShop, 
 def test_a_private_registry_takes_the_login_of_gitops_yaml_and_nobody_sees_it(
     make_shop: MakeShop, registry: Registry
 ) -> None:
-    shop = make_shop("private", replicas=4)
+    shop = make_shop("private", images="private", replicas=4)
     use(shop, registry.take(shop.image("1")))
     shop.push("v1")
     result = shop.sync()
@@ -203,7 +205,7 @@ def processes_that_show(text: str) -> set[str]:
 def test_a_private_registry_takes_the_login_of_the_host_itself(
     make_shop: MakeShop, registry: Registry
 ) -> None:
-    shop = make_shop("hostlogin", replicas=2)
+    shop = make_shop("hostlogin", images="hostlogin", replicas=2)
     use(shop, registry.take(shop.image("1")))
     shop.push("v1")
     hosts = [host["name"] for host in shop.lab.data["hosts"]]
@@ -220,7 +222,7 @@ def test_a_private_registry_takes_the_login_of_the_host_itself(
 
 
 def test_only_images_that_a_rollback_needs_are_kept(make_shop: MakeShop) -> None:
-    shop = make_shop("retained", replicas=4, image_retention=2)
+    shop = make_shop("retained", images="retained", replicas=4, image_retention=2)
     commits, by_version = {}, {}
     for version in ("1", "2", "3"):
         commits[version] = shop.deploy(version)

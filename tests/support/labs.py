@@ -10,7 +10,7 @@ import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.client import HTTPConnection
 from pathlib import Path
@@ -37,10 +37,12 @@ class Lab:
     Attributes:
         folder: its `--dir`.
         data: what `gitops lab up -o json` printed.
+        built: images that tests share, `NAME:TAG` -> reference: to build and to pull one takes a second.
     """
 
     folder: Path
     data: dict[str, Any]
+    built: dict[str, str] = field(default_factory=dict)
 
     def run(self, command: str, *arguments: str, check: bool = True) -> str:
         """Runs `gitops lab COMMAND --dir FOLDER ARGUMENTS...`; returns its output, stripped."""

@@ -51,6 +51,7 @@ class Shop:
         store: file of the store, in `folder`.
         digests: of the images that this test has built -> their references.
         repo: its name in the lab's folder of repositories.
+        images: the repository of its images in the registry; those of `shop` are built once a lab.
         warm: whether commands run in processes that have imported the program already.
     """
 
@@ -62,8 +63,8 @@ class Shop:
     store: str = "gitops.db"
     digests: dict[str, str] = field(default_factory=dict)
     repo: str = ""
+    images: str = "shop"
     warm: bool = True
-    _built: dict[str, str] = field(default_factory=dict, init=False)
     _open: dict[Path, Store] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -71,9 +72,11 @@ class Shop:
         self.repo = self.repo or f"{self.name}-{secrets.token_hex(4)}"
 
     @classmethod
-    def create(cls, lab: Lab, name: str, folder: Path, *, replicas: int = 4, **settings: Any) -> Shop:
+    def create(
+        cls, lab: Lab, name: str, folder: Path, *, replicas: int = 4, images: str = "shop", **settings: Any
+    ) -> Shop:
         """Makes repo, configuration and a first compose.yaml of `web` and `api` that is not pushed yet."""
-        shop = cls(lab, name, folder, settings=settings)
+        shop = cls(lab, name, folder, settings=settings, images=images)
         folder.mkdir(parents=True, exist_ok=True)
         repo = lab.run("repo", shop.repo).splitlines()[-1]
         shop.git("init", "-q", "-b", "main", str(shop.checkout))
@@ -133,17 +136,18 @@ class Shop:
 
     def image(self, version: str) -> str:
         """Builds and pushes the image of that version, once; returns its reference."""
-        if version not in self._built:
-            self._built[version] = self._build(version)
-        return self._built[version]
+        image = f"{self.images}:{version}"
+        if image not in self.lab.built:
+            self.lab.built[image] = self._build(version)
+        reference = self.lab.built[image]
+        self.digests[digest_of(reference)] = reference
+        return reference
 
     def _build(self, version: str) -> str:
         context = self.folder / "image"
         context.mkdir(parents=True, exist_ok=True)
         (context / "Dockerfile").write_text(DOCKERFILE.replace("ARG VERSION", f"ENV VERSION={version}"))
-        reference = self.lab.run("image", f"{self.name}:{version}", str(context)).splitlines()[-1]
-        self.digests[digest_of(reference)] = reference
-        return reference
+        return self.lab.run("image", f"{self.images}:{version}", str(context)).splitlines()[-1]
 
     def git(self, *arguments: str) -> str:
         """Runs git; returns what it printed."""
