@@ -13,11 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import yaml
 from support.labs import Lab, digest_of
-from support.warm import WARM
+from support.warm import WARM, Command
 
 from gitops.model.deployment import Deployment
 from gitops.store.records import Store
@@ -252,10 +252,9 @@ class Shop:
             raise AssertionError(f"{late}; the service said:\n{self.service_log[-5000:]}") from None
 
     @contextmanager
-    def serving(self) -> Iterator[subprocess.Popen[str]]:
+    def serving(self) -> Iterator[subprocess.Popen[str] | Command]:
         """Runs `gitops serve` for the time of the block, and ends it in order if it still runs."""
-        log = (self.folder / "serve.log").open("a")
-        with log, subprocess.Popen(self.command("serve"), stderr=log, stdout=log, text=True) as service:
+        with (self.folder / "serve.log").open("a") as log, self._service(log) as service:
             try:
                 yield service
             finally:
@@ -265,6 +264,12 @@ class Shop:
                         service.wait(timeout=60)
                     finally:
                         service.kill()
+
+    def _service(self, log: IO[str]) -> subprocess.Popen[str] | Command:
+        command = self.command("serve")
+        if self.warm:
+            return WARM.start(*command[2:], out=log, err=log)
+        return subprocess.Popen(command, stderr=log, stdout=log, text=True)
 
     @property
     def service_log(self) -> str:

@@ -12,14 +12,17 @@ import json
 import os
 import random
 import select
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import traceback
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, NoReturn
+from types import TracebackType
+from typing import IO, NoReturn, Self
 
 PROGRAMS = {"gitops.cli": "gitops.cli", "gitops.lab": "gitops.lab.cli"}
 """What `python -m` names -> the module with its `main`."""
@@ -39,7 +42,52 @@ IMPORTED_LATER = (
 )
 """What commands import when they need it."""
 
-REPLY_BYTES = 64
+
+class Command:
+    """One command, as far as tests need of it what `subprocess.Popen` has; the end of the block kills it."""
+
+    def __init__(self, peer: socket.socket, args: list[str]) -> None:
+        self.args = args
+        self.returncode: int | None = None
+        self._peer = peer
+        self._words = peer.makefile("rb")
+        self.pid = int(self._words.readline())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._words.close()
+        self._peer.close()
+
+    def poll(self) -> int | None:
+        """Its exit code, or None while it runs."""
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float) -> int:
+        """Waits for its end; returns its exit code, or raises subprocess.TimeoutExpired."""
+        if self.returncode is None:
+            if not select.select([self._peer], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(self.args, timeout)
+            self.returncode = int(self._words.readline())
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Sends it a signal while it runs."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Asks it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends it at once."""
+        self.send_signal(signal.SIGKILL)
 
 
 class Warm:
@@ -55,16 +103,20 @@ class Warm:
         Raises:
             subprocess.TimeoutExpired: it took longer; it is killed.
         """
-        argv = [sys.executable, "-m", module, *arguments]
-        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err, self._ask() as peer:
-            said = {"module": module, "arguments": arguments, "cwd": str(Path.cwd()), "env": dict(os.environ)}
-            socket.send_fds(peer, [json.dumps(said).encode() + b"\n"], [out.fileno(), err.fileno()])
-            peer.settimeout(timeout_s)
-            try:
-                code = int(peer.recv(REPLY_BYTES))
-            except TimeoutError:
-                raise subprocess.TimeoutExpired(argv, timeout_s, _all(out), _all(err)) from None
-            return subprocess.CompletedProcess(argv, code, _all(out), _all(err))
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            with self.start(module, *arguments, out=out, err=err) as command:
+                try:
+                    code = command.wait(timeout_s)
+                except subprocess.TimeoutExpired as late:
+                    raise subprocess.TimeoutExpired(late.cmd, timeout_s, _all(out), _all(err)) from None
+            return subprocess.CompletedProcess(command.args, code, _all(out), _all(err))
+
+    def start(self, module: str, *arguments: str, out: IO[str], err: IO[str]) -> Command:
+        """Begins `python -m MODULE ARGUMENTS...`."""
+        said = {"module": module, "arguments": arguments, "cwd": str(Path.cwd()), "env": dict(os.environ)}
+        peer = self._ask()
+        socket.send_fds(peer, [json.dumps(said).encode() + b"\n"], [out.fileno(), err.fileno()])
+        return Command(peer, [sys.executable, "-m", module, *arguments])
 
     def close(self) -> None:
         """Ends the process."""
@@ -126,11 +178,13 @@ def _one(peer: socket.socket) -> NoReturn:
     if child == 0:
         peer.close()
         _become(json.loads(said), descriptors)
+    peer.sendall(b"%d\n" % child)
     ready, _, _ = select.select([peer, os.pidfd_open(child)], [], [])
     if peer in ready:  # nobody waits for it any more
         os.kill(child, 9)
     _, status = os.waitpid(child, 0)
-    peer.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+    with suppress(BrokenPipeError):
+        peer.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
     os._exit(0)
 
 
