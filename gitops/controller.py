@@ -297,7 +297,7 @@ class Service:
             ExitStack() as door,
             Store(settings.store) as store,
             Connections(owner="gitops serve") as connections,
-            Standby(connections.folder, connections.environment(), ready=2) as standby,
+            Standby(connections.folder, connections.environment()) as standby,
             Watcher() as watcher,
         ):
             self._watcher = watcher

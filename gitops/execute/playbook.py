@@ -2,18 +2,21 @@
 
     python -P -m gitops.execute.playbook SOCKET
 
-Says its process id, connects to the socket, and waits for one line of JSON: `cwd`, and `argv` of
-`ansible-playbook`. Its last word there is the exit code. When the other end is gone before, it ends.
+Says its process id, connects to the socket, and waits for lines of JSON: `cwd`, and `argv` of
+`ansible-playbook`. For each it forks, so that every run begins with what was imported and with
+nothing of the run before, and answers with the exit code. When the other end is gone it ends.
 """
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import json
 import os
 import socket
 import sys
 import warnings
+from contextlib import suppress
 
 from gitops.collector import loading, relax
 
@@ -48,31 +51,38 @@ def _load_plugins() -> None:
 
 
 def main(place: str) -> int:
-    """Runs one playbook; returns its exit code."""
+    """Runs playbooks, one after the other; returns the exit code of this process, or of a fork of it."""
     print(os.getpid(), flush=True)  # noqa: T201 - ansible-runner reads it
     relax()
     with loading():
         for name in WANTED:
             importlib.import_module(name)
         _load_plugins()
-    from ansible.cli.playbook import PlaybookCLI  # noqa: PLC0415 - after the process id has been said
-
-    with socket.socket(socket.AF_UNIX) as link:
+    with socket.socket(socket.AF_UNIX) as link, suppress(BrokenPipeError):
         link.connect(place)
-        line = link.makefile().readline()
-        if not line:
-            return 0
-        asked = json.loads(line)
-        os.chdir(asked["cwd"])
-        sys.argv = asked["argv"]
-        code = 0
-        try:
-            PlaybookCLI.cli_executor(sys.argv)
-        except SystemExit as end:
-            code = int(end.code or 0)
-        sys.stdout.flush()
-        link.sendall(f"{code}\n".encode())
-    return code
+        for line in link.makefile():
+            child = os.fork()
+            if child == 0:
+                os.close(link.detach())
+                return _play(**json.loads(line))
+            _, status = os.waitpid(child, 0)
+            link.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+    return 0
+
+
+def _play(cwd: str, argv: list[str]) -> int:
+    """Is `ansible-playbook` from now on; returns its exit code."""
+    from ansible.cli.playbook import PlaybookCLI  # noqa: PLC0415 - after the process id has been said
+    from ansible.utils.path import cleanup_tmp_file  # noqa: PLC0415 - as above
+
+    atexit.unregister(cleanup_tmp_file)  # Ansible's temporary folder is the parent's
+    os.chdir(cwd)
+    sys.argv = argv
+    try:
+        PlaybookCLI.cli_executor(argv)
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""One `ansible-playbook` under ansible-runner: started, imported, and waiting for what to run.
+"""One process of `ansible-playbook` under ansible-runner: imported, and waiting for what to run.
 
 Facts about ansible-runner 2.4 that this code follows: event handlers run inside the
 loop that reads the playbook's output; its loader forgets settings that are not in
 files, so they are set on the prepared configuration; it hands its whole environment
 on and keeps it in the artifact `command`; what it kills is a process group, but
-Ansible's workers lead sessions of their own; when the playbook has ended it takes
-0.2 s more to close its terminal, which nobody needs to wait for.
+Ansible's workers lead sessions of their own; it keeps in memory what a process says.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from gitops.execute.processes import MARK, end_all
 from gitops.model.run import Run
 
 LOOK_S = 0.5  # how often `ending` is asked
+MOST_RUNS = 50  # of one process: what they have said is in this one's memory
 KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR")
 """Of this process's environment; the rest may hold secrets, and decides nothing in a run."""
 
@@ -33,7 +33,7 @@ OnEvent = Callable[[dict[str, Any]], None]
 
 
 class Process:
-    """Waits from its construction on until `run` says what to run; used once."""
+    """Waits from its construction on for what to run, and again after each run."""
 
     def __init__(self, folder: Path, config: bytes, env: Mapping[str, str]) -> None:
         """Starts it in the background.
@@ -48,12 +48,15 @@ class Process:
         self.folder = folder
         self.leader: Run | None = None  # known as soon as it runs
         self._env = env
-        self._on_event: OnEvent = lambda _: None
-        self._ending: Callable[[], bool] = lambda: False
+        self._on_event: OnEvent = _ignore
+        self._ending: Callable[[], bool] = _never
         self._ended = False
+        self._runs = 0
         self._code: int | None = None
+        self._said = 0  # bytes of output before this run
         self._last_event = threading.Event()
         self._known = threading.Event()
+        self._link: socket.socket | None = None
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(folder / "go"))
         self._listener.listen(1)
@@ -64,7 +67,7 @@ class Process:
     @property
     def alive(self) -> bool:
         """Whether it can still be told what to run, or runs."""
-        return self._thread.is_alive()
+        return self._thread.is_alive() and self._runs < MOST_RUNS
 
     def begin(self, on_start: Callable[[Run], None]) -> None:
         """Tells of the process group as soon as it is known; nothing has been done by then."""
@@ -76,43 +79,60 @@ class Process:
     def run(
         self, cwd: Path, argv: Sequence[str], *, on_event: OnEvent, ending: Callable[[], bool]
     ) -> int | None:
-        """Runs one playbook to its end.
+        """Runs one playbook to its end; what it leaves behind is ended then.
 
         Args:
             cwd: working directory.
             argv: of `ansible-playbook`, its name first.
             on_event: told of ansible-runner's events; nothing there may take time.
-            ending: asked twice a second; True kills the run.
+            ending: asked twice a second; True kills the run, and this process with it.
 
         Returns:
             The exit code, when every event has been told. None where it could not be started.
         """
+        self._last_event.clear()
+        self._said = self.output.stat().st_size if self.output.exists() else 0
         self._on_event, self._ending = on_event, ending
-        link = self._accept()
         code = None
-        if link is not None:
-            with link:
+        try:
+            link = self._link = self._link or self._accept()
+            if link is not None:
                 link.sendall(json.dumps({"cwd": str(cwd), "argv": list(argv)}).encode() + b"\n")
                 code = self._answer(link)
-        if code is not None and self._last_event.wait(LOOK_S):
-            return code
-        self._thread.join()
-        return self._code
+            if code is None or not self._last_event.wait(LOOK_S):
+                self._end()  # a playbook that cannot be read has no last event: the end of its output is it
+        finally:
+            self._runs += 1
+            self._on_event, self._ending = _ignore, _never
+            if code != 0:  # a failed task ends the playbook, perhaps not the others beside it
+                end_all(self.folder, but=self.leader.pgid if self.leader and self.alive else 0)
+        return self._code if code is None else code
+
+    def said(self) -> bytes:
+        """What the playbook of the latest run has printed."""
+        return self.output.read_bytes()[self._said :] if self.output.exists() else b""
 
     def close(self) -> None:
         """Ends it, whatever it does, and removes its folder."""
         self._ended = True
         self._listener.close()
-        if self._thread.is_alive():
-            self._thread.join(2 * LOOK_S)
-            end_all(self.folder)
-            self._thread.join()
+        self._end()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def output(self) -> Path:
-        """What the playbook has printed."""
+        """What all its playbooks have printed."""
         return self.folder / "artifacts" / "run" / "stdout"
+
+    def _end(self) -> None:
+        """It ends by itself where nobody can tell it anything more; else it is killed."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+        self._thread.join(2 * LOOK_S)
+        if self._thread.is_alive():
+            end_all(self.folder)
+            self._thread.join()
 
     def _live(self) -> None:
         from ansible_runner import Runner  # noqa: PLC0415 - 0.3 s that a pass with nothing to do must not pay
@@ -174,3 +194,12 @@ class Process:
         config.env = {**kept, **added, **self._env, **marks}
         config.command = [sys.executable, "-P", "-m", "gitops.execute.playbook", str(self.folder / "go")]
         return config
+
+
+def _ignore(_: dict[str, Any]) -> None:
+    """Between two runs nobody listens."""
+
+
+def _never() -> bool:
+    """Between two runs nothing has a time limit."""
+    return False

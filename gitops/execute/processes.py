@@ -27,10 +27,15 @@ def find(folder: Path) -> list[int]:
     return found
 
 
-def end_all(folder: Path) -> None:
-    """Kills every process of the run, also those that begin meanwhile, and waits until they are gone."""
+def end_all(folder: Path, *, but: int = 0) -> None:
+    """Kills every process of the run, also those that begin meanwhile, and waits until they are gone.
+
+    Args:
+        folder: of the run.
+        but: the process that is to stay; 0 is none.
+    """
     deadline = time.monotonic() + _END_S
-    while (left := find(folder)) and time.monotonic() < deadline:
+    while (left := [pid for pid in find(folder) if pid != but]) and time.monotonic() < deadline:
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

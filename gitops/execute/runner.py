@@ -138,12 +138,9 @@ def run(
             process.begin(on_start)
             code = process.run(folder, argv, on_event=running.event, ending=running.ending)
         finally:
-            if code != 0:
-                end_all(process.folder)  # a failed task ends the playbook, perhaps not the others beside it
             running.end()
             consumer.join(DRAIN_S)
-            if process.output.exists():
-                shutil.copyfile(process.output, folder / OUTPUT)
+            (folder / OUTPUT).write_bytes(process.said())
     if consumer.is_alive():
         log.warning("%s: whoever watches the events is too slow and misses the rest", folder.name)
     if running.timed_out:
@@ -157,9 +154,13 @@ def run(
 def _process(
     standby: Standby | None, files: Mapping[str, bytes], env: Mapping[str, str]
 ) -> Iterator[Process]:
-    """The process to run in: a prepared one, which is cleared away behind our back, or one of our own."""
+    """The process to run in: a prepared one, or one of our own."""
     if standby is not None:
-        yield standby.take()
+        process = standby.take()
+        try:
+            yield process
+        finally:
+            standby.give_back(process)
         return
     with tempfile.TemporaryDirectory(prefix="gitops-run-") as folder:
         process = Process(Path(folder) / "p", files["ansible.cfg"], env)

@@ -9,14 +9,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from gitops.channel.processes import alive, start_time
-from gitops.execute import runner
+from gitops.execute import process, runner
 from gitops.execute.events import Event
 from gitops.execute.processes import find
 from gitops.execute.standby import Standby
@@ -115,7 +116,7 @@ def test_what_a_killed_controller_leaves_is_reaped(tmp_path: Path) -> None:
     folder, started = tmp_path / "run", tmp_path / "started"
     program = f"""
 from pathlib import Path
-from gitops.execute import runner
+from gitops.execute import process, runner
 files = {playbook(f"touch {started}; exec sleep 600")!r}
 def note(run): Path({str(tmp_path / "pgid")!r}).write_text(f"{{run.pgid}} {{run.start_time}} {{run.folder}}")
 runner.run(files, Path({str(folder)!r}), on_event=print, on_start=note, timeout_s=600, env={{}})
@@ -136,26 +137,78 @@ runner.run(files, Path({str(folder)!r}), on_event=print, on_start=note, timeout_
     runner.reap(run)
 
 
-def test_a_process_that_is_ready_runs_what_it_is_told_and_the_next_one_is_another(tmp_path: Path) -> None:
-    runs: list[Run] = []
-    with tempfile.TemporaryDirectory() as short, Standby(Path(short), {"OURS": "given"}) as standby:
-        standby.warm()
-        for name in ("one", "two"):
-            seen = tmp_path / name
-            done = runner.run(
-                playbook(f"env > {seen}"),
-                tmp_path / f"run-{name}",
-                on_event=lambda _: None,
-                on_start=runs.append,
-                timeout_s=WAIT_S,
-                standby=standby,
-            )
-            assert done.ok, done.failure
-            assert "OURS=given" in seen.read_text()
-        assert runs[0] != runs[1]
-        standby.warm()
-    assert [find(run.folder) for run in runs] == [[], []]
-    assert list(Path(short).parent.glob(f"{Path(short).name}/*")) == []
+class Ready:
+    """Runs in the processes of one standby, each in a run folder of its own."""
+
+    def __init__(self, folder: Path, standby: Standby) -> None:
+        self._folder = folder
+        self._standby = standby
+        self.runs: list[Run] = []
+
+    def run(self, files: dict[str, bytes], *, signals: Callable[[], list[str]] = list) -> runner.Result:
+        self.folder = self._folder / f"run-{len(self.runs)}"
+        return runner.run(
+            files,
+            self.folder,
+            on_event=lambda _: None,
+            on_start=self.runs.append,
+            timeout_s=WAIT_S,
+            signals=signals,
+            standby=self._standby,
+        )
+
+
+@pytest.fixture
+def ready(tmp_path: Path) -> Iterator[Ready]:
+    with tempfile.TemporaryDirectory() as short:
+        with Standby(Path(short), {"OURS": "given"}) as standby:
+            standby.warm()
+            yield (here := Ready(tmp_path, standby))
+        assert [find(run.folder) for run in here.runs] == [[]] * len(here.runs)
+        assert list(Path(short).iterdir()) == []
+
+
+def test_a_process_that_is_ready_runs_one_after_the_other_and_each_has_its_own_output(ready: Ready) -> None:
+    for word in ("one", "two"):
+        assert not ready.run(playbook(f"echo $OURS $PWD {word}; exit 3")).ok
+        output = (ready.folder / runner.OUTPUT).read_text()
+        assert f"given {ready.folder} {word}" in output
+        assert "given" not in output.replace(f"given {ready.folder} {word}", "")
+    assert ready.run(playbook("true")).ok
+    assert ready.runs[0] == ready.runs[1] == ready.runs[2]
+
+
+def test_what_a_failed_run_leaves_is_ended_and_the_process_goes_on(ready: Ready, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    assert not ready.run(playbook(f"setsid sleep 600 > /dev/null 2>&1 & echo $! > {pid}; exit 3")).ok
+    assert start_time(int(pid.read_text())) == 0
+    assert ready.run(playbook("true")).ok
+    assert ready.runs[0] == ready.runs[1]
+
+
+def test_a_playbook_that_cannot_be_read_is_told_and_the_next_one_runs(ready: Ready) -> None:
+    unread = ready.run({**playbook("true"), "rollout.yml": b"- hosts: all\n  nonsense: 1\n"})
+    assert unread.failure is not None
+    assert "nonsense" in "\n".join([unread.failure.reason, *unread.failure.logs])
+    assert ready.run(playbook("true")).ok
+
+
+def test_where_the_process_dies_in_a_run_another_one_runs_the_next(ready: Ready) -> None:
+    def kill() -> list[str]:
+        with suppress(ProcessLookupError):  # asked again before it is known to be gone
+            os.kill(ready.runs[-1].pgid, signal.SIGKILL)
+        return []
+
+    assert not ready.run(playbook("exec sleep 600"), signals=kill).ok
+    assert find(ready.runs[0].folder) == []
+    assert ready.run(playbook("true")).ok
+    assert ready.runs[0] != ready.runs[1]
+
+
+def test_a_process_is_not_used_for_ever(ready: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "MOST_RUNS", 2)
+    assert [ready.run(playbook("true")).ok for _ in range(3)] == [True, True, True]
+    assert ready.runs[0] == ready.runs[1] != ready.runs[2]
 
 
 def test_a_process_that_waits_ends_with_its_controller() -> None:
