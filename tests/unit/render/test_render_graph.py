@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from support.planning import deployed, nothing_on, plan_of, small_fleet, stack_of, walk
+from support.planning import altered, deployed, nothing_on, plan_of, small_fleet, stack_of, walk
 from support.rendering import CASES, update
 
 from gitops.model.plan import HostChange, Plan, Retire, ShiftPhase, Start, StartPhase
@@ -50,6 +50,11 @@ def direct(plan: Plan) -> dict[str, set[str]]:
         for step in steps.values()
         if not isinstance(step.work, Gate | Pulls)
     }
+
+
+def adds(plan: Plan, start: Start) -> bool:
+    """Whether a replica that replaces nothing is of a service of which others are kept."""
+    return not start.replaces and start.service in {keep.service for keep in plan.keeps}
 
 
 def test_start_first_lets_go_on_what_does_not_wait_for_each_other() -> None:
@@ -185,10 +190,30 @@ def test_each_thing_waits_for_what_it_needs(plan: Plan) -> None:
             case Retire() as retire:
                 assert retire.container in drained or not retire.served
             case Release():
-                assert watched == {start.container for start in plan.starts if not start.job}
+                on_trial = {start.container for start in plan.starts if not (start.job or adds(plan, start))}
+                assert watched >= on_trial
                 assert started == {start.container for start in plan.starts}
     removals = {step.work.container for step in steps if isinstance(step.work, Retire)}
     assert removals == {retire.container for retire in plan.retires}
+
+
+@pytest.mark.parametrize(("image", "watched"), [("a", set()), ("b", {1, 2, 3, 4})])
+def test_what_only_adds_to_the_same_version_is_not_on_trial(image: str, watched: set[int]) -> None:
+    fleet = small_fleet()
+    old = stack_of({"web": {"image": "a", "ports": [80], "replicas": 2}}, "a")
+    new = stack_of({"web": {"image": image, "ports": [80], "replicas": 4}})
+    steps = graph(plan_of(new, fleet, deployed(old, fleet), previous=old))
+    assert {step.work.slot for step in steps if isinstance(step.work, Watch)} == watched
+
+
+def test_a_first_replica_and_one_that_was_lost_are_on_trial() -> None:
+    fleet = small_fleet()
+    stack = stack_of({"web": {"ports": [80], "replicas": 2}})
+    first = plan_of(stack, fleet, nothing_on(fleet))
+    (one, _) = deployed(stack, fleet).containers("shop")
+    crashed = plan_of(stack, fleet, altered(deployed(stack, fleet), one.name, state="exited"), previous=stack)
+    for plan, count in ((first, 2), (crashed, 1)):
+        assert sum(isinstance(step.work, Watch) for step in graph(plan)) == count
 
 
 def test_the_edge_alone_is_a_step_of_its_own() -> None:
