@@ -27,7 +27,7 @@ def ids(shop: Shop, service: str) -> set[str]:
 
 
 def test_a_commit_that_changes_one_service_leaves_the_other_alone(make_shop: MakeShop) -> None:
-    shop = make_shop("touch")
+    shop = make_shop("touch", served=True)
     shop.deploy("1")
     api, web = ids(shop, "api"), ids(shop, "web")
     shop.compose["services"]["web"]["image"] = shop.image("2")
@@ -53,7 +53,7 @@ def test_nothing_to_do_is_said_and_records_nothing(make_shop: MakeShop) -> None:
 
 
 def test_a_first_deployment_that_fails_is_cleaned_up(make_shop: MakeShop) -> None:
-    shop = make_shop("first", replicas=2)
+    shop = make_shop("first", served=True, replicas=2)
     bad = broken(shop)
     result = shop.sync()
     assert (result["exit"], result["outcome"]) == (3, "rolled-back")
@@ -65,7 +65,7 @@ def test_a_first_deployment_that_fails_is_cleaned_up(make_shop: MakeShop) -> Non
 
 def test_a_failed_commit_stays_quarantined_until_a_retry(make_shop: MakeShop) -> None:
     """No retry loop, no ping-pong: the second try of the same commit does nothing at all."""
-    shop = make_shop("retry", replicas=2)
+    shop = make_shop("retry", served=True, replicas=2)
     good = shop.deploy("1")
     bad = broken(shop)
     assert shop.sync()["outcome"] == "rolled-back"
@@ -86,7 +86,7 @@ def test_a_failed_commit_stays_quarantined_until_a_retry(make_shop: MakeShop) ->
 
 
 def test_on_failure_halt_leaves_it_as_it_is_and_says_so(make_shop: MakeShop) -> None:
-    shop = make_shop("halt", replicas=2, on_failure="halt")
+    shop = make_shop("halt", served=True, replicas=2, on_failure="halt")
     shop.deploy("1")
     broken(shop)
     result = shop.sync()
@@ -101,7 +101,7 @@ def test_on_failure_halt_leaves_it_as_it_is_and_says_so(make_shop: MakeShop) -> 
 
 
 def test_on_failure_revert_pushes_a_commit_that_returns_the_branch(make_shop: MakeShop) -> None:
-    shop = make_shop("revert", replicas=2, on_failure="revert")
+    shop = make_shop("revert", served=True, replicas=2, on_failure="revert")
     shop.deploy("1")
     at = ("-C", str(shop.checkout))
     tree = shop.git(*at, "rev-parse", "HEAD^{tree}")
@@ -204,7 +204,7 @@ def test_text_of_a_commit_is_never_evaluated(make_shop: MakeShop, tmp_path: Path
 
 def test_a_version_that_flaps_never_replaces_the_one_that_serves(make_shop: MakeShop) -> None:
     """FAULTS 19: without a health check, one that exits within the monitor window takes no request."""
-    shop = make_shop("flaps", replicas=2)
+    shop = make_shop("flaps", served=True, replicas=2)
     web = shop.compose["services"]["web"]
     del web["healthcheck"]
     web["deploy"]["update_config"]["monitor"] = "4s"

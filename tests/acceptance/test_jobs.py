@@ -71,7 +71,7 @@ def breaks(web: dict[str, Any]) -> None:
 def test_a_migration_runs_before_and_a_smoke_test_after_and_one_that_fails_touches_nothing(
     make_shop: MakeShop,
 ) -> None:
-    shop = make_shop("migration", replicas=3)
+    shop = make_shop("migration", served=True, replicas=3)
     services = with_jobs(shop)
     shop.deploy("1")
     [first] = ran(shop, "migrate")
@@ -223,7 +223,7 @@ def let_go(shop: Shop, version: str) -> None:
 
 def test_a_chain_of_dependencies_is_kept_across_hosts(make_shop: MakeShop) -> None:
     """db is healthy, then the job fills it, then api starts, and web when api does."""
-    shop = make_shop("chain", replicas=2)
+    shop = make_shop("chain", served=True, replicas=2)
     services = shop.compose["services"]
     image = services["web"]["image"]
     slow = ["sh", "-c", "(sleep 1; touch /ready) & exec httpd -f -p 80 -h /www"]

@@ -19,7 +19,7 @@ def flagged(shop: Shop, but: str) -> None:
 
 
 def test_within_the_ratio_the_rollout_goes_on_and_the_old_replica_serves(make_shop: MakeShop) -> None:
-    shop = make_shop("ratio", replicas=5)
+    shop = make_shop("ratio", served=True, replicas=5)
     web = shop.compose["services"]["web"]
     web["volumes"] = [f"{FLAGS}:/flags:ro"]
     flagged(shop, but="")
