@@ -35,7 +35,7 @@ def moves(shop: Shop, *command: str) -> tuple[int, dict[str, object]]:
 
 
 def test_hosts_are_maintained_one_by_one_under_load(make_shop: MakeShop, tmp_path: Path) -> None:
-    shop = make_shop("care", replicas=3, scheduler={"rebalance": True})
+    shop = make_shop("care", scheduler={"rebalance": True})
     db = {
         "image": shop.image("1"),
         "init": True,
