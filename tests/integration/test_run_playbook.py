@@ -121,20 +121,24 @@ files = {playbook(f"touch {started}; exec sleep 600")!r}
 def note(run): Path({str(tmp_path / "pgid")!r}).write_text(f"{{run.pgid}} {{run.start_time}} {{run.folder}}")
 runner.run(files, Path({str(folder)!r}), on_event=print, on_start=note, timeout_s=600, env={{}})
 """
-    controller = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL)
-    try:
-        until(started.exists)
-    finally:
-        os.kill(controller.pid, signal.SIGKILL)
-        controller.wait()
-    pgid, began, own = (tmp_path / "pgid").read_text().split()
-    run = Run(int(pgid), int(began), Path(own))
-    assert alive(run.pgid, run.start_time)
-    assert find(run.folder)
-    runner.reap(run)
-    assert find(run.folder) == []
-    assert not alive(run.pgid, run.start_time)
-    runner.reap(run)
+    with tempfile.TemporaryDirectory() as short:  # it cannot remove its own
+        environment = {**os.environ, "TMPDIR": short}
+        controller = subprocess.Popen(
+            [sys.executable, "-c", program], stdout=subprocess.DEVNULL, env=environment
+        )
+        try:
+            until(started.exists)
+        finally:
+            os.kill(controller.pid, signal.SIGKILL)
+            controller.wait()
+        pgid, began, own = (tmp_path / "pgid").read_text().split()
+        run = Run(int(pgid), int(began), Path(own))
+        assert alive(run.pgid, run.start_time)
+        assert find(run.folder)
+        runner.reap(run)
+        assert find(run.folder) == []
+        assert not alive(run.pgid, run.start_time)
+        runner.reap(run)
 
 
 class Ready:
