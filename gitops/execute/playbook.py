@@ -37,7 +37,7 @@ WANTED = (
 
 def _load_plugins() -> None:
     """Finds and reads what a run looks up among Ansible's plugins: half of its time until the first task."""
-    from ansible.plugins import loader  # noqa: PLC0415 - as in `main`
+    from ansible.plugins import loader  # noqa: PLC0415 - as in `_play`
 
     loader.init_plugin_loader()
     # The command line does so once more, and is told so.
@@ -58,7 +58,7 @@ def main(place: str) -> int:
         for name in WANTED:
             importlib.import_module(name)
         _load_plugins()
-    with socket.socket(socket.AF_UNIX) as link, suppress(BrokenPipeError):
+    with socket.socket(socket.AF_UNIX) as link:
         link.connect(place)
         for line in link.makefile():
             child = os.fork()
@@ -66,7 +66,8 @@ def main(place: str) -> int:
                 os.close(link.detach())
                 return _play(**json.loads(line))
             _, status = os.waitpid(child, 0)
-            link.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+            with suppress(BrokenPipeError):  # nobody waits for it any more: there is no next line either
+                link.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
     return 0
 
 

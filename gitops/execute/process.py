@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gitops.channel.processes import start_time
+from gitops.channel.processes import alive, start_time
 from gitops.execute.processes import MARK, end_all
 from gitops.model.run import Run
 
@@ -67,10 +67,13 @@ class Process:
     @property
     def alive(self) -> bool:
         """Whether it can still be told what to run, or runs."""
-        return self._thread.is_alive() and self._runs < MOST_RUNS
+        leader = self.leader  # ansible-runner learns of its end only some time later
+        gone = leader is not None and not alive(leader.pgid, leader.start_time)
+        return self._thread.is_alive() and not gone and self._runs < MOST_RUNS
 
     def begin(self, on_start: Callable[[Run], None]) -> None:
-        """Tells of the process group as soon as it is known; nothing has been done by then."""
+        """Tells of the process group as soon as it is known; nothing of this run has been done by then."""
+        self._said = self._output.stat().st_size if self._output.exists() else 0
         while self.alive:
             if self._known.wait(LOOK_S) and self.leader is not None:
                 on_start(self.leader)
@@ -91,7 +94,6 @@ class Process:
             The exit code, when every event has been told. None where it could not be started.
         """
         self._last_event.clear()
-        self._said = self.output.stat().st_size if self.output.exists() else 0
         self._on_event, self._ending = on_event, ending
         code = None
         try:
@@ -109,8 +111,8 @@ class Process:
         return self._code if code is None else code
 
     def said(self) -> bytes:
-        """What the playbook of the latest run has printed."""
-        return self.output.read_bytes()[self._said :] if self.output.exists() else b""
+        """What has been printed since `begin`."""
+        return self._output.read_bytes()[self._said :] if self._output.exists() else b""
 
     def close(self) -> None:
         """Ends it, whatever it does, and removes its folder."""
@@ -120,7 +122,7 @@ class Process:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
-    def output(self) -> Path:
+    def _output(self) -> Path:
         """What all its playbooks have printed."""
         return self.folder / "artifacts" / "run" / "stdout"
 

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import pytest
 
 from gitops.channel.processes import alive, start_time
+from gitops.errors import PermanentError
 from gitops.execute import process, runner
 from gitops.execute.events import Event
 from gitops.execute.processes import find
@@ -116,7 +117,7 @@ def test_what_a_killed_controller_leaves_is_reaped(tmp_path: Path) -> None:
     folder, started = tmp_path / "run", tmp_path / "started"
     program = f"""
 from pathlib import Path
-from gitops.execute import process, runner
+from gitops.execute import runner
 files = {playbook(f"touch {started}; exec sleep 600")!r}
 def note(run): Path({str(tmp_path / "pgid")!r}).write_text(f"{{run.pgid}} {{run.start_time}} {{run.folder}}")
 runner.run(files, Path({str(folder)!r}), on_event=print, on_start=note, timeout_s=600, env={{}})
@@ -149,13 +150,19 @@ class Ready:
         self._standby = standby
         self.runs: list[Run] = []
 
-    def run(self, files: dict[str, bytes], *, signals: Callable[[], list[str]] = list) -> runner.Result:
+    def run(
+        self,
+        files: dict[str, bytes],
+        *,
+        signals: Callable[[], list[str]] = list,
+        on_start: Callable[[Run], None] | None = None,
+    ) -> runner.Result:
         self.folder = self._folder / f"run-{len(self.runs)}"
         return runner.run(
             files,
             self.folder,
             on_event=lambda _: None,
-            on_start=self.runs.append,
+            on_start=on_start or self.runs.append,
             timeout_s=WAIT_S,
             signals=signals,
             standby=self._standby,
@@ -207,6 +214,24 @@ def test_where_the_process_dies_in_a_run_another_one_runs_the_next(ready: Ready)
     assert find(ready.runs[0].folder) == []
     assert ready.run(playbook("true")).ok
     assert ready.runs[0] != ready.runs[1]
+
+
+def test_a_process_that_died_while_it_waited_is_not_used(ready: Ready) -> None:
+    assert ready.run(playbook("true")).ok
+    os.kill(ready.runs[0].pgid, signal.SIGKILL)
+    until(lambda: not alive(ready.runs[0].pgid, ready.runs[0].start_time))
+    assert ready.run(playbook("true")).ok
+    assert ready.runs[0] != ready.runs[1]
+
+
+def test_a_run_that_never_began_has_not_the_output_of_the_one_before(ready: Ready) -> None:
+    def refuse(_: Run) -> None:
+        raise PermanentError("the store is locked")
+
+    assert not ready.run(playbook("echo of another application; exit 3")).ok
+    with pytest.raises(PermanentError):
+        ready.run(playbook("true"), on_start=refuse)
+    assert (ready.folder / runner.OUTPUT).read_bytes() == b""
 
 
 def test_a_process_is_not_used_for_ever(ready: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
