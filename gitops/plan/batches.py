@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from gitops.plan.diff import Need
 
 _BESIDE = 3
-"""How many replicas may be on trial while the next ones start, where a batch is smaller."""
+"""How many replicas may be on trial while the next ones start; at least one batch."""
 
 
 def lag(parallelism: int) -> int:

@@ -178,30 +178,31 @@ class _Line:
         self._settle(
             [place for place in self.plan.places if place.role != place.after], [*behind, *self.jobs]
         )
-        proven = [name for container, (name, _) in self.started.items() if container not in self.watched]
-        last = [self.switching, self.judged, *proven, *self.watched.values(), *self.jobs]
+        unwatched = [name for container, (name, _) in self.started.items() if container not in self.watched]
+        last = [self.switching, self.judged, *unwatched, *self.watched.values(), *self.jobs]
         self._add("release", Release(), [*last, *([] if any(last) else self.removed.values())])
 
     def _prove(self) -> None:
         """What replaces nothing stands its window too; then the final state of what is served."""
+        grown = self._grown()
         for start in self.plan.starts:
-            if not start.job and not self._only_adds(start):
+            if not start.job and (start.replaces or start.service not in grown):
                 self._watch(start.container)
         places = [place for place in self.plan.places if place.role == place.after]
         self._settle(places, [self.images, self.starting, self.judged, *self.removed.values()])
 
-    def _only_adds(self, start: Start) -> bool:
-        """Whether replicas of the same version serve already and stay: it is on trial no more.
+    def _grown(self) -> frozenset[str]:
+        """Services of which replicas of the same version serve already and stay: it is on trial no more.
 
         As in Swarm, where `monitor` is of updates and scaling out is none. A replica without a health
         check stands its window all the same, before it is served.
         """
-        stacks = (self.plan.stack, self.plan.previous)
-        now, before = (stack.service(start.service) if stack else None for stack in stacks)
-        if start.replaces or now is None or before is None:
-            return False
-        stays = any(keep.service == start.service for keep in self.plan.keeps)
-        return stays and now.container.digest == before.container.digest
+        plan = self.plan
+        before = {
+            each.name: each.container.digest for each in (plan.previous.services if plan.previous else ())
+        }
+        same = {each.name for each in plan.stack.services if before.get(each.name) == each.container.digest}
+        return frozenset(keep.service for keep in plan.keeps) & same
 
     def _settle(self, places: Iterable[Place], after: Iterable[str]) -> None:
         """The final state of those places that are not told it yet."""

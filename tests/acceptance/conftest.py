@@ -22,16 +22,13 @@ def make_shop(lab: Lab, tmp_path: Path) -> Iterator[MakeShop]:
     With `served=True` a service does what `gitops sync` asks for, and nothing by itself: such a command
     need not connect to every host and load Ansible, which takes longer than most of the deployments.
     """
-    made: list[Shop] = []
+    with ExitStack() as ending:
 
-    def make(name: str, *, served: bool = False, **options: Any) -> Shop:
-        shop = Shop.create(lab, name, tmp_path / name, **(IDLE if served else {}), **options)
-        made.append(shop)
-        if served:
-            services.enter_context(shop.serving())
-        return shop
+        def make(name: str, *, served: bool = False, **options: Any) -> Shop:
+            shop = Shop.create(lab, name, tmp_path / name, **(IDLE if served else {}), **options)
+            ending.callback(shop.remove)
+            if served:
+                ending.enter_context(shop.serving())
+            return shop
 
-    with ExitStack() as services:
         yield make
-    for shop in made:
-        shop.remove()
