@@ -12,7 +12,7 @@ from gitops.model.plan import Plan, Relapse, Role, Spared
 from gitops.model.tolerance import ANY, NONE, Tolerance
 from gitops.plan import make_plan
 from gitops.plan.discovery import discovered
-from gitops.render.edge import check_claims, digest
+from gitops.render.edge import assembled, check_claims
 from gitops.render.haproxy import fragment
 
 
@@ -70,7 +70,7 @@ def plan_for(
         rollback=terms.rollback,
         jobs=terms.jobs,
         fragment=fragment,
-        config=digest,
+        config=assembled,
         tolerate=terms.tolerate.of(desired.fleet),
         spared=terms.spared,
         relapses=terms.relapses,

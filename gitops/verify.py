@@ -2,7 +2,8 @@
 
 The playbook's tasks have watched each new container on their own, and run its health
 check themselves: an engine may call it `starting` for an interval longer. Here the whole
-is looked at once more, from outside: nothing left to do, everything well.
+is looked at once more, from outside: nothing left to do, everything well. What is served is
+asked of HAProxy itself: what it has loaded, where each route leads, which servers are up.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from dataclasses import dataclass, replace
 
 from gitops.channel import Channel
 from gitops.errors import GitopsError, PermanentError, Where
-from gitops.model.observed import Observed
-from gitops.model.plan import Plan
+from gitops.model.observed import Observed, ObservedHost
+from gitops.model.plan import Place, Plan
 from gitops.observe.hosts import observe
 from gitops.plan import make_plan
+from gitops.plan.edge import backend_name, runs_otherwise
 from gitops.plan.places import serves
+from gitops.render.edge import assembled
+from gitops.render.haproxy import fragment
 
 INTERVAL_S = 0.1  # between two looks
 SETTLE_S = 15.0  # for checks of engines and HAProxy that are still under way
@@ -92,27 +96,56 @@ def difference(plan: Plan, observed: Observed) -> Problem | None:
     if todo:
         where = Where(host=todo[0].host, container=todo[0].container)
         return Problem(f"not as the commit says: {todo[0].reason}", where, passing=True)
-    return _down(plan, observed)
+    return _edge(plan, observed)
 
 
-def _down(plan: Plan, observed: Observed) -> Problem | None:
-    """The first server of the plan that some load balancer or node does not hold for up.
+def _edge(plan: Plan, observed: Observed) -> Problem | None:
+    """The first load balancer or node that does not run what the plan leads to. Pure.
 
-    Those of absent hosts may be down, and those that are left alone for now.
+    Its files are those that the plan makes, HAProxy has loaded them, every route and port leads where the
+    files say, and every server of each backend is up by HAProxy's own check. Servers of absent hosts may
+    be down, and those that are left alone for now.
     """
+    for place in plan.places:
+        for host in filter(None, map(observed.host, place.hosts)):
+            where = Where(host=host.name)
+            if why := _otherwise(plan, place, host):
+                return Problem(why, where, passing=True)
+            if down := _down(plan, place, host):
+                return down
+    return None
+
+
+def _otherwise(plan: Plan, place: Place, host: ObservedHost) -> str:
+    """What of a host's files, or of what its HAProxy has loaded, is not as the plan leads to; or empty."""
+    fragments = dict(host.fragments)
+    serves_any = place.after.services or (place.after.edge and any(s.served for s in plan.stack.services))
+    wanted = fragment(plan.stack, None, plan.backends, place.after) if serves_any else ""
+    if fragments.get(plan.app, "") != wanted:
+        return "its part of haproxy.cfg is not as planned"
+    files = assembled(fragments, place.after.edge)
+    if files is None or not host.config:
+        return ""
+    if files.digest != host.config:
+        return "haproxy.cfg is not what its parts make"
+    return runs_otherwise(plan.app, files, host)
+
+
+def _down(plan: Plan, place: Place, host: ObservedHost) -> Problem | None:
+    """The first server of the plan that HAProxy does not hold for up."""
     absent = {each.host.name for each in plan.absent}
     resting = {(each.service, each.slot) for each in plan.resting}
     held = {k.container for k in plan.keeps if k.host in absent or (k.service, k.slot) in resting}
-    for place in plan.places:
-        backends = [backend for backend in plan.backends if serves(place.after, backend, plan.stack)]
-        names = sorted({server.name for backend in backends for server in backend.servers} - held)
-        for host in filter(None, map(observed.host, place.hosts)):
-            seen = {server.name: server.status for server in host.servers}
-            for name in names:
-                status = seen.get(name, "missing")
-                if not status.startswith(UP):
-                    where = Where(host=host.name, container=name)
-                    return Problem(f"HAProxy's own check says {status}", where, passing=True)
+    seen = {(server.backend, server.name): server.status for server in host.servers}
+    for backend in plan.backends:
+        if not serves(place.after, backend, plan.stack):
+            continue
+        proxy = backend_name(plan.app, backend.service, backend.target)
+        for name in sorted({server.name for server in backend.servers} - held):
+            status = seen.get((proxy, name), "missing")
+            if not status.startswith(UP):
+                where = Where(host=host.name, container=name)
+                return Problem(f"HAProxy's own check says {status}", where, passing=True)
     return None
 
 

@@ -7,7 +7,7 @@ import csv
 import re
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,6 +49,28 @@ class Stat:
     def server(self) -> bool:
         """Whether it is a server."""
         return self.name not in {"FRONTEND", "BACKEND"}
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a HAProxy answered at one moment, all of it by one connection to one worker.
+
+    Attributes:
+        pid: of the worker.
+        description: of the file that it has loaded.
+        stats: every frontend, backend and server.
+        entries: of the maps that were asked for, all together.
+    """
+
+    pid: int
+    description: str
+    stats: tuple[Stat, ...]
+    entries: Mapping[str, str]
+
+    @property
+    def sections(self) -> frozenset[str]:
+        """`frontend NAME` and `backend NAME` of each that it has."""
+        return frozenset(f"{each.name.lower()} {each.proxy}" for each in self.stats if not each.server)
 
 
 @dataclass(frozen=True)
@@ -96,7 +118,32 @@ class Proxy:
 
     def info(self) -> dict[str, str]:
         """`show info`: version, uptime, process id and so on."""
-        return dict(line.split(": ", 1) for line in self.command("show info").splitlines() if ": " in line)
+        return _pairs(self.command("show info"))
+
+    def look(self, *maps: str) -> Look:
+        """Everything that it runs, and the entries of these maps; a map that it does not have has none.
+
+        Raises:
+            ProxyError: the answer is not whole.
+        """
+        # What is asked last is short and always there: an answer that broke off lacks it.
+        answer = _ask(
+            self._stats, ["show stat", *(f"show map {path}" for path in maps), "show info"], TIMEOUT_S
+        )
+        table, _, rest = answer.partition("\n\n")
+        info = _pairs(rest)
+        if not table.startswith("# ") or "Pid" not in info:
+            raise ProxyError("HAProxy's answer broke off")
+        return Look(int(info["Pid"]), info.get("description", ""), tuple(_stats(table)), _entries(rest))
+
+    def set_map(self, path: str, key: str, value: str) -> None:
+        """Gives a key of a map another value; one that it does not have is added."""
+        there = key in _entries(self.command(f"show map {path}"))
+        self._expect(f"{'set' if there else 'add'} map {path} {key} {value}")
+
+    def delete_map(self, path: str, key: str) -> None:
+        """Takes a key out of a map."""
+        self._expect(f"del map {path} {key}")
 
     def pid(self) -> int:
         """The process id of the worker that answers at the stats socket."""
@@ -175,8 +222,15 @@ class Proxy:
             raise ProxyError(f"HAProxy refused `{command}`: {said}")
 
 
-def _ask(connect: Connect, text: str, timeout_s: float, *, silence_is_fine: bool = False) -> str:
-    """One command; a question that met a reload, which takes the sockets away, is asked again."""
+def _ask(
+    connect: Connect, said: str | Sequence[str], timeout_s: float, *, silence_is_fine: bool = False
+) -> str:
+    """One command, or several questions; what met a reload, which takes the sockets away, is asked again."""
+    commands = [said] if isinstance(said, str) else said
+    for text in commands:
+        if FORBIDDEN.search(text):
+            raise ProxyError(f"not one command for HAProxy: {text!r}")
+    text = ";".join(commands)
     for _ in range(ASKED_AGAIN if text.startswith("show ") else 0):
         with contextlib.suppress(UnreachableError):
             return _ask_once(connect, text, timeout_s)
@@ -185,8 +239,6 @@ def _ask(connect: Connect, text: str, timeout_s: float, *, silence_is_fine: bool
 
 
 def _ask_once(connect: Connect, text: str, timeout_s: float, *, silence_is_fine: bool = False) -> str:
-    if FORBIDDEN.search(text):
-        raise ProxyError(f"not one command for HAProxy: {text!r}")
     answer = b""
     try:
         with connect(timeout_s) as link:
@@ -200,7 +252,7 @@ def _ask_once(connect: Connect, text: str, timeout_s: float, *, silence_is_fine:
         if not silence_is_fine:
             raise UnreachableError(f"HAProxy's socket broke: {error.strerror or error}") from error
     said = answer.decode(errors="replace").strip()
-    if not said and text.startswith("show "):
+    if not answer and text.startswith("show "):  # a map without entries is an empty line
         raise UnreachableError("HAProxy's socket gives no answer", hint="is HAProxy running on the host?")
     if said.startswith(("Unknown command", "Permission denied")):
         raise ProxyError(f"HAProxy refused `{text}`: {said.splitlines()[0]}")
@@ -220,6 +272,20 @@ def _place(backend: str, server: str) -> str:
     if not NAME.fullmatch(place):
         raise ProxyError(f"not a server's name: {place!r}")
     return place
+
+
+def _pairs(answer: str) -> dict[str, str]:
+    return dict(line.split(": ", 1) for line in answer.splitlines() if ": " in line)
+
+
+def _entries(answer: str) -> dict[str, str]:
+    """The lines `0xADDRESS KEY VALUE` of a map; of a key that is there twice the first, as in a look-up."""
+    found: dict[str, str] = {}
+    for line in answer.splitlines():
+        words = line.split()
+        if len(words) == 3 and words[0].startswith("0x"):  # noqa: PLR2004 - address, key, value
+            found.setdefault(words[1], words[2])
+    return found
 
 
 def _stats(answer: str) -> list[Stat]:

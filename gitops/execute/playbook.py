@@ -29,6 +29,7 @@ WANTED = (
     "ansible.plugins.strategy.linear",
     "ansible.plugins.inventory.yaml",
     "gitops.render.edge",
+    "gitops.render.fragment",
     "gitops.tasks.action",
     "gitops.tasks.rollout",
 )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from gitops.model.edge import Running
 from gitops.model.size import CORE, NOTHING, Size
 
 Health = Literal["none", "starting", "healthy", "unhealthy"]
@@ -130,7 +131,9 @@ class ObservedHost:
     proxy: bool = True  # whether a HAProxy can be talked to
     networks: tuple[str, ...] = ()  # whose addresses are all its own, such as `10.96.0.0/16`; if asked
     root: bool = True  # whether we may change that
-    config: str = ""  # SHA-256 of its haproxy.cfg, hex; empty where there is none, or nobody looked
+    config: str = ""  # SHA-256 of its haproxy.cfg and the maps, hex; empty where nobody looked
+    running: Running | None = None  # what its HAProxy has loaded; None where it does not answer, or unasked
+    loading: bool = False  # whether a deployment has swapped haproxy.cfg and HAProxy is about to load it
 
     @property
     def size(self) -> Size:

@@ -5,31 +5,35 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from gitops.channel import Channel
 from gitops.channel.failures import HostSetupError
 from gitops.errors import Where
+from gitops.model.edge import CONFIG, DESCRIPTION, PORTS_MAP, ROUTES_MAP
 from gitops.model.observed import Found, Release
 
 FOLDER = "/var/lib/gitops"
 RELEASE = "release.json"
 FRAGMENT = "haproxy.cfg"
-CONFIG = "/etc/haproxy/haproxy.cfg"
 MAX_BYTES = 1 << 20  # of one file; ours are far smaller
 
 # First two lines, where an application has a fragment to serve there: the networks that the host takes for
-# its own, and the digest of haproxy.cfg. Then tar, which frames any content in one process, and is on every
-# host.
+# its own; the digest of haproxy.cfg with its maps, and whether HAProxy is about to load it (see
+# `tasks.edge_files`; a controller that died in between has said so for a minute at most). Then tar, which
+# frames any content in one process, and is on every host.
 SCRIPT = r"""
 PATH="$PATH:/usr/sbin:/sbin"
 cd "$1" 2>/dev/null || exit 0
-config=$2
-set -- */haproxy.cfg
-if [ -f "$1" ]; then
+shift
+# Not in the middle of a swap: the fragments and the file that is made of them belong together.
+[ ! -e edge.lock ] || { exec 9<edge.lock; flock -s 9; }
+if [ -n "$(echo */haproxy.cfg | grep -v '[*]')" ]; then
   echo $(ip -4 route show table local type local dev lo 2>/dev/null)
-  echo "$(sha256sum <"$config")"
+  loading=$(find . -maxdepth 2 -name haproxy.loading -mmin -1 2>/dev/null)
+  mark=$(grep -m1 '^    description gitops-' "$1" 2>/dev/null)
+  echo "$(cat "$@" 2>/dev/null | sha256sum)" "${mark:-description -}" ${loading:+loading}
 else
   printf '\n\n'
 fi
@@ -49,13 +53,17 @@ class Files:
         releases: their release files.
         fragments: (application, its fragment of haproxy.cfg).
         networks: those whose addresses are all the host's own, if asked.
-        config: SHA-256 of the whole haproxy.cfg, hex, if asked; empty where there is none.
+        config: SHA-256 of the whole haproxy.cfg and its maps, hex, if asked.
+        mark: of that file, likewise: see `gitops.model.edge.Assembled`.
+        loading: whether a deployment has put them there and HAProxy is about to load them.
     """
 
     releases: tuple[Release, ...] = ()
     fragments: tuple[tuple[str, str], ...] = ()
     networks: tuple[str, ...] = ()
     config: str = ""
+    mark: str = ""
+    loading: bool = False
 
 
 def read(channel: Channel) -> Files:
@@ -64,7 +72,7 @@ def read(channel: Channel) -> Files:
     Raises:
         HostSetupError: the host refuses.
     """
-    done = channel.ask(SCRIPT, args=(FOLDER, CONFIG), timeout_s=5.0)
+    done = channel.ask(SCRIPT, args=(FOLDER, CONFIG, ROUTES_MAP, PORTS_MAP), timeout_s=5.0)
     if done.code != 0:
         raise HostSetupError(f"cannot read {FOLDER}", where=Where(host=channel.name))
     return parse(done.stdout)
@@ -77,9 +85,11 @@ def parse(answer: bytes) -> Files:
     line, _, rest = answer.partition(b"\n")
     digest, _, archive = rest.partition(b"\n")
     networks = tuple(word for word in line.decode(errors="replace").split() if "/" in word)
-    config = digest.partition(b" ")[0].decode(errors="replace")
+    words = digest.decode(errors="replace").split()  # DIGEST - description gitops-MARK [loading]
+    config, mark = (words[0], words[3].removeprefix(DESCRIPTION)) if len(words) > 3 else ("", "")  # noqa: PLR2004 - as above
+    found = Files(networks=networks, config=config, mark=mark, loading="loading" in words[4:])
     if not archive:
-        return Files(networks=networks, config=config)
+        return found
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
         for member in tar:
             content = tar.extractfile(member) if member.isfile() and member.size <= MAX_BYTES else None
@@ -92,7 +102,7 @@ def parse(answer: bytes) -> Files:
             elif release := _release(path.parent.name, text):
                 releases.append(release)
     releases.sort(key=lambda release: release.app)
-    return Files(tuple(releases), tuple(sorted(fragments)), networks, config)
+    return replace(found, releases=tuple(releases), fragments=tuple(sorted(fragments)))
 
 
 def _release(app: str, text: str) -> Release | None:

@@ -10,11 +10,13 @@ from contextlib import suppress
 from gitops.channel import Channel
 from gitops.channel.failures import HostSetupError, UnreachableError
 from gitops.errors import GitopsError
+from gitops.model.edge import Running
 from gitops.model.fleet import Fleet, Host
 from gitops.model.observed import Container, Observed, ObservedHost, ProxyServer
 from gitops.observe import containers, files, haproxy
 
 SIDE_BY_SIDE = 64
+LOOKS = 4  # at files and HAProxy, while deployments change them
 OBSERVE_S = 15.0
 """How long a look goes on without an answer. As a rule a host is given up before, by its own timeouts."""
 
@@ -70,7 +72,7 @@ def _ask(channel: Channel, host: Host) -> ObservedHost:
         asked = channel.engine()
         engine = f"{asked.about.kind} {asked.about.version}"
         managed, ports = containers.read(asked, host.name)
-    kept = files.read(channel)
+    kept, running, servers = _served(channel, host)
     if kept.fragments and not facts.stats.path:
         facts = channel.refresh()
     return ObservedHost(
@@ -84,16 +86,34 @@ def _ask(channel: Channel, host: Host) -> ObservedHost:
         ports_used=ports,
         releases=kept.releases,
         fragments=kept.fragments,
-        servers=_servers(channel) if host.balances or kept.fragments else (),
+        servers=servers,
         proxy=bool(facts.stats.path and facts.master.path),
         networks=kept.networks,
         root=facts.sudo or facts.user == "root",
         config=kept.config,
+        running=running,
+        loading=kept.loading,
     )
 
 
-def _servers(channel: Channel) -> tuple[ProxyServer, ...]:
-    """None where HAProxy does not run: the host itself is well, and its file says what should be served."""
-    with suppress(UnreachableError, HostSetupError):
-        return haproxy.servers(channel.proxy())
-    return ()
+def _served(channel: Channel, host: Host) -> tuple[files.Files, Running | None, tuple[ProxyServer, ...]]:
+    """The files, and what HAProxy runs at a moment at which they are these.
+
+    Where a deployment changes them in between, both are asked anew: only what belongs together can be
+    compared. HAProxy that does not run has nothing to say: the host itself is well.
+    """
+    kept = files.read(channel)
+    running: Running | None = None
+    servers: tuple[ProxyServer, ...] = ()
+    for _ in range(LOOKS):
+        if not (host.balances or kept.fragments):
+            return kept, None, ()
+        running, servers = None, ()
+        with suppress(UnreachableError, HostSetupError):
+            running, servers = haproxy.running(channel.proxy())
+        if running is None or (running.mark == kept.mark and not kept.loading):
+            break
+        before, kept = kept, files.read(channel)
+        if kept == before:
+            break
+    return kept, running, servers

@@ -72,8 +72,8 @@ def make_plan(
         jobs: whether jobs that have not been run are; else nothing but services is brought about.
         fragment: renders the final haproxy.cfg fragment, to be compared with what the
             load balancers have; without it that never differs.
-        config: digests the whole haproxy.cfg that fragments make, empty where they make none, to
-            be compared likewise.
+        config: assembles the whole haproxy.cfg that fragments make, to be compared likewise, also
+            with what HAProxy runs.
         tolerate: how many hosts may be absent: the plan goes on without them, and what
             they have stays as it is.
         spared: slots that stay as they are, because what was to take their place has failed.

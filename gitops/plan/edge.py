@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from gitops.model.edge import Assembled
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Container, Observed, ObservedHost, ProxyServer
 from gitops.model.plan import Backend, HostChange, Start
@@ -142,6 +143,28 @@ def drifted(app: str, final: tuple[Backend, ...], state: ObservedHost) -> tuple[
         return ()  # as it nearly always is
     found = _otherwise(app, wanted, state.servers)
     return tuple(HostChange(state.name, reason, follows) for reason, follows in found)
+
+
+def runs_otherwise(app: str, files: Assembled, state: ObservedHost) -> str:
+    """What a HAProxy runs of an application otherwise than its files say, beside its servers; or empty.
+
+    While HAProxy is about to load the files of some deployment, only the application's own part counts.
+    """
+    running = state.running
+    if running is None:
+        return ""
+    wanted = {key: backend for key, backend in files.routing.items() if backend.startswith(f"{app}.")}
+    there = {key: backend for key, backend in running.routing if backend.startswith(f"{app}.")}
+    for key in sorted(wanted.keys() | there.keys()):
+        if wanted.get(key) != there.get(key):
+            ways = f"leads to {there.get(key, 'nothing')}, in the file to {wanted.get(key, 'nothing')}"
+            return f"route {key} of HAProxy {ways}"
+    gone = sorted({f"backend {backend}" for backend in wanted.values()} - running.sections)
+    if gone:
+        return f"HAProxy has no {gone[0]}"
+    if running.mark != files.mark and not state.loading:
+        return "HAProxy has not loaded haproxy.cfg"
+    return ""
 
 
 def _otherwise(

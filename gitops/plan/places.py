@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from gitops.errors import PermanentError, TransientError, Where
+from gitops.model.edge import Assembled
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Observed, ObservedHost
 from gitops.model.plan import Backend, HostChange, Place, Role, Start
@@ -18,8 +19,8 @@ from gitops.plan.discovery import listeners
 FragmentOf = Callable[[Stack, Stack | None, tuple[Backend, ...], Role], str]
 """Renders what one HAProxy serves of an application: its haproxy.cfg fragment."""
 
-ConfigOf = Callable[[Mapping[str, str], bool], str]
-"""Digests the whole haproxy.cfg that the fragments of all applications make, of the edge or of a node."""
+ConfigOf = Callable[[Mapping[str, str], bool], Assembled | None]
+"""Assembles the whole haproxy.cfg that the fragments of all applications make, of the edge or of a node."""
 
 Consumer = tuple[str, str]  # application, service
 
@@ -71,7 +72,7 @@ def places(
         there: what runs on them.
         final: what is served in the end.
         fragment: renders a final fragment, to be compared with what is there; without it none differs.
-        config: digests the whole haproxy.cfg that fragments make, to be compared likewise.
+        config: assembles the whole haproxy.cfg that fragments make, to be compared likewise.
 
     Raises:
         TransientError: a host runs consumers and has no HAProxy, or has lost the service network.
@@ -197,8 +198,13 @@ def _changes(
             reason = "its part of haproxy.cfg is missing" if gone else "haproxy.cfg differs"
             yield HostChange(state.name, reason, follows=not gone)
             return
-    if config and own and state.config and config(fragments, role.edge) not in {"", state.config}:
+    files = config(fragments, role.edge) if config and own and state.config else None
+    if files is None:
+        return
+    if files.digest != state.config:
         yield HostChange(state.name, "haproxy.cfg was changed by hand")
+    elif why := edge.runs_otherwise(stack.app, files, state):
+        yield HostChange(state.name, why)
 
 
 def serves(role: Role, backend: Backend, *stacks: Stack | None) -> bool:

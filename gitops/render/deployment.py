@@ -26,12 +26,14 @@ _COPIED = (
     "assets.py",
     "channel/*.py",
     "model/__init__.py",
+    "model/edge.py",
     "model/image.py",
     "model/machine.py",
     "model/secret.py",
     "tasks/*.py",
     "render/environment.py",
     "render/edge.py",
+    "render/fragment.py",
 )
 """What the action plugins import: the folder carries its own copy."""
 

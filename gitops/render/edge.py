@@ -6,14 +6,14 @@ import functools
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from ipaddress import ip_address
 
 from gitops.errors import PermanentError
+from gitops.model.edge import PORTS_MAP, ROUTES_MAP, Assembled
 from gitops.render.environment import environment
+from gitops.render.fragment import MANAGED, Fragment, parse
 
-MANAGED = "# managed by ansible-gitops"
-"""How every file begins that this project writes on a host."""
+__all__ = ["MANAGED", "assemble", "assembled", "check_claims", "plain_servers", "structure"]
 
 _SERVER = "    server "
 _PLAIN_SERVER = re.compile(
@@ -21,75 +21,8 @@ _PLAIN_SERVER = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Route:
-    """One HTTP route of the shared frontend."""
-
-    host: str  # "*" answers any host name
-    path: str  # prefix, ends at a path segment
-    backend: str
-
-    @property
-    def order(self) -> tuple[bool, str, int, str]:
-        """Sorts named hosts before any host, and long paths before short ones."""
-        return (self.host == "*", self.host, -len(self.path), self.path)
-
-    @property
-    def condition(self) -> str:
-        """The condition of its `use_backend` line; empty for a route that takes everything."""
-        host = "" if self.host == "*" else f"{{ req.hdr(host),host_only -m str -i {self.host} }} "
-        path = self.path.rstrip("/")
-        if not path:
-            return host.strip()
-        return f"{host}{{ path {path} }} || {host}{{ path_beg {path}/ }}"
-
-
-@dataclass(frozen=True)
-class Fragment:
-    """One application's fragment, read back from its text."""
-
-    routes: tuple[Route, ...]
-    sections: tuple[str, ...]  # frontends and backends, each with its header line, no blank lines
-
-    @property
-    def servers(self) -> dict[str, dict[str, str]]:
-        """Backend name -> server name -> arguments that `add server` takes (address and options)."""
-        found: dict[str, dict[str, str]] = {}
-        for section in self.sections:
-            header, *lines = section.splitlines()
-            if not header.startswith("backend "):
-                continue
-            words = [line.split(maxsplit=2) for line in lines]
-            options = next((" ".join(w[1:]) for w in words if w[0] == "default-server"), "")
-            found[header.split()[1]] = {w[1]: f"{w[2]} {options}".rstrip() for w in words if w[0] == "server"}
-        return found
-
-
-def parse(text: str) -> Fragment:
-    """Reads a fragment; the empty text is a fragment with nothing in it.
-
-    Raises:
-        PermanentError: it is not a fragment (someone else's file, or half of one).
-    """
-    routes: list[Route] = []
-    sections: list[list[str]] = []
-    for line in text.splitlines():
-        words = line.split()
-        if not words or (not sections and line.startswith("#")):
-            continue
-        if words[0] == "route" and len(words) == 4 and not sections:  # noqa: PLR2004 - route, host, path, backend
-            routes.append(Route(*words[1:]))
-        elif line.startswith(("frontend ", "backend ")):
-            sections.append([line.rstrip()])
-        elif line.startswith(" ") and sections:
-            sections[-1].append(line.rstrip())
-        else:
-            raise PermanentError(f"not a line of a haproxy fragment: {line!r}")
-    return Fragment(tuple(routes), tuple("\n".join(section) for section in sections))
-
-
-def assemble(fragments: Mapping[str, str], *, edge: bool = True) -> str:
-    """The whole haproxy.cfg: global, defaults, the shared frontend, then each application's sections.
+def assemble(fragments: Mapping[str, str], *, edge: bool = True) -> Assembled:
+    """The whole configuration: global, defaults, the shared frontend, then each application's sections.
 
     Args:
         fragments: application -> text of its fragment.
@@ -99,33 +32,38 @@ def assemble(fragments: Mapping[str, str], *, edge: bool = True) -> str:
         PermanentError: two applications claim the same route or port, or a text is not a fragment.
     """
     parsed = check_claims(fragments)
-    sections = [section for part in parsed.values() for section in part.sections]
-    return (
-        environment()
-        .get_template("haproxy.cfg.j2")
-        .render(
-            edge=edge,
-            routes=sorted(
-                (route for part in parsed.values() for route in part.routes), key=lambda r: r.order
-            ),
-            sections=sorted(
-                sections, key=lambda s: s.startswith("backend ")
-            ),  # stable: by application within
-        )
+    sections = [_routed(section) for part in parsed.values() for section in part.sections]
+    sections.sort(key=lambda section: section.startswith("backend "))  # stable: by application within
+    routing = {key: backend for part in parsed.values() for key, backend in part.routing.items()}
+    show = functools.partial(
+        environment().get_template("haproxy.cfg.j2").render,
+        edge=edge or any(part.routes for part in parsed.values()),
+        routes_map=ROUTES_MAP,
+        sections=sections,
     )
+    mark = hashlib.sha256(structure(show(mark="")).encode()).hexdigest()
+    return Assembled(show(mark=mark), routing, mark)
 
 
-def digest(fragments: Mapping[str, str], edge: bool) -> str:
-    """The SHA-256 of the whole file that the fragments make, hex; empty where they make none."""
-    return _digest(tuple(sorted(fragments.items())), edge)
+def _routed(section: str) -> str:
+    """A section as haproxy.cfg has it: a frontend finds its backend by the map, which needs no reload."""
+    if not section.startswith("frontend "):
+        return section
+    lines = [line for line in section.splitlines() if not line.startswith("    default_backend ")]
+    return "\n".join([*lines, f"    use_backend %[fe_name,map_str({PORTS_MAP})]"])
 
 
 @functools.lru_cache(maxsize=64)  # asked at every pass, of fragments that hardly ever change
-def _digest(fragments: tuple[tuple[str, str], ...], edge: bool) -> str:
+def _assembled(fragments: tuple[tuple[str, str], ...], edge: bool) -> Assembled | None:
     try:
-        return hashlib.sha256(assemble(dict(fragments), edge=edge).encode()).hexdigest()
+        return assemble(dict(fragments), edge=edge)
     except PermanentError:  # whoever swaps the file says what is wrong with them
-        return ""
+        return None
+
+
+def assembled(fragments: Mapping[str, str], edge: bool) -> Assembled | None:
+    """`assemble`, remembered; None where the fragments make no configuration."""
+    return _assembled(tuple(sorted(fragments.items())), edge)
 
 
 def structure(config: str) -> str:

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from gitops.channel import Channel
+from gitops.model.edge import CONFIG, PORTS_MAP, ROUTES_MAP, Assembled
 from gitops.tasks.outcome import TaskError
 
 BASE = "/var/lib/gitops"
-CONFIG = "/etc/haproxy/haproxy.cfg"
+LOADING = "haproxy.loading"
+"""Lies in an application's folder from the swap of haproxy.cfg until HAProxy has loaded that; see
+`observe.files`."""
 
 _BUSY = 75  # the fragments are not the ones that were read
 _INVALID = 65
+_FILES = (CONFIG, ROUTES_MAP, PORTS_MAP)
 
 # A line `BYTES NAME` before each content: so no content can be taken for a name.
 _READ = f"""
 cd {BASE} 2>&1 || exit 1
+# Not in the middle of somebody's swap.
+[ ! -e edge.lock ] || {{ exec 9<edge.lock; flock -s 9; }}
 set -- "$(cksum {BASE}/*/haproxy.cfg 2>/dev/null)"
 printf '%s checksums\\n%s' "${{#1}}" "$1"
-for f in */haproxy.cfg haproxy.loaded {CONFIG}; do
+for f in */haproxy.cfg {" ".join(_FILES)}; do
   [ -f "$f" ] || continue
   echo "$(wc -c <"$f") $f"
   cat "$f"
 done
 """
 
-# Its arguments: application, checksums of the fragments, bytes of the whole file, bytes of the fragment,
-# and `check` where HAProxy has to call the file valid. Prints the new checksums, or what is wrong.
+# Its arguments: application, checksums of the fragments, bytes of haproxy.cfg, of its two maps and of the
+# fragment, `check` where HAProxy has to call the file valid, and `load` where it has to load it then.
+# Prints the new checksums, or what is wrong.
 # As few processes as can be: each costs a millisecond or two that the starts beside it would use.
 _SWAP = f"""
 exec 2>&1
@@ -34,18 +41,27 @@ set -eu
 umask 022
 PATH="$PATH:/usr/sbin:/sbin"
 fragment={BASE}/$1/haproxy.cfg
-new={CONFIG}.new
-end() {{ rm -f $new $fragment.new; exit $1; }}
+new={CONFIG}.new routes={ROUTES_MAP}.new ports={PORTS_MAP}.new
+end() {{ rm -f $new $routes $ports $fragment.new; exit $1; }}
 [ -d {BASE}/$1 ] || mkdir {BASE}/$1
 exec 9>{BASE}/edge.lock
 flock 9
 [ "$(cksum {BASE}/*/haproxy.cfg 2>/dev/null)" = "$2" ] || exit {_BUSY}
 head -c $3 >$new
-head -c $4 >$fragment.new
-set -- "$@" $(wc -c $new $fragment.new)
-[ "$6 $8" = "$3 $4" ] || {{ echo 'the connection broke in the middle of a file'; end 1; }}
-[ -z "$5" ] || said=$(haproxy -c -f $new 2>&1) || {{ echo "$said"; end {_INVALID}; }}
+head -c $4 >$routes
+head -c $5 >$ports
+head -c $6 >$fragment.new
+set -- "$@" $(wc -c $new $routes $ports $fragment.new)
+[ "$9 ${{11}} ${{13}} ${{15}}" = "$3 $4 $5 $6" ] || {{
+  echo 'the connection broke in the middle of a file'
+  end 1
+}}
+for map in {ROUTES_MAP} {PORTS_MAP}; do [ -e $map ] || : >$map; done
+[ -z "$7" ] || said=$(haproxy -c -f $new 2>&1) || {{ echo "$said"; end {_INVALID}; }}
+[ -z "$8" ] || : >{BASE}/$1/{LOADING}
 if [ -s $fragment.new ]; then mv $fragment.new $fragment; else rm -f $fragment $fragment.new; fi
+mv $routes {ROUTES_MAP}
+mv $ports {PORTS_MAP}
 mv $new {CONFIG}
 cksum {BASE}/*/haproxy.cfg 2>/dev/null || :
 """
@@ -62,14 +78,20 @@ class OnDisk:
     Attributes:
         fragments: application -> text.
         config: the whole haproxy.cfg; empty where there is none.
-        loaded: digest of the structure that HAProxy was last reloaded with, or empty.
+        routes: the map of HTTP routes, likewise.
+        ports: the map of frontends, likewise.
         checksums: of all fragments, to see whether somebody else changed them meanwhile.
     """
 
     fragments: dict[str, str]
     config: str
-    loaded: str
+    routes: str
+    ports: str
     checksums: str
+
+    def holds(self, wanted: Assembled) -> bool:
+        """Whether the files are those."""
+        return (self.config, self.routes, self.ports) == (wanted.config, wanted.routes, wanted.ports)
 
 
 class EdgeFiles:
@@ -91,22 +113,24 @@ class EdgeFiles:
             size, _, name = head.decode().partition(" ")
             files[name] = rest[: int(size)].decode(errors="replace")
             rest = rest[int(size) :]
-        config = files.pop(CONFIG, "")
-        loaded = files.pop("haproxy.loaded", "").strip()
         checksums = files.pop("checksums")
+        config, routes, ports = (files.pop(path, "") for path in _FILES)
         fragments = {name.partition("/")[0]: text for name, text in files.items()}
-        return OnDisk(fragments, config, loaded, checksums)
+        return OnDisk(fragments, config, routes, ports, checksums)
 
-    def swap(self, there: OnDisk, app: str, fragment: str, config: str, *, proven: bool = False) -> OnDisk:
+    def swap(
+        self, there: OnDisk, app: str, fragment: str, wanted: Assembled, *, proven: bool = False, loads: bool
+    ) -> OnDisk:
         """Puts one application's fragment and the whole file in place, if HAProxy calls it valid.
 
         Args:
             there: what is there now.
             app: the application.
             fragment: its fragment; empty removes it.
-            config: the whole file.
+            wanted: the whole file and its maps.
             proven: HAProxy has loaded a file that differs in nothing by which this one could be
                 invalid: asking costs more than all the rest of a switch.
+            loads: HAProxy has to load it: say `loaded` when it has.
 
         Returns:
             What is there then.
@@ -115,9 +139,10 @@ class EdgeFiles:
             ChangedMeanwhileError: read again first.
             TaskError: HAProxy does not, or the files cannot be written; nothing was changed.
         """
-        sizes = [str(len(text.encode())) for text in (config, fragment)]
-        check = "" if proven else "check"
-        done = self._channel.ask(_SWAP, args=(app, there.checksums, *sizes, check), text=config + fragment)
+        texts = [wanted.config, wanted.routes, wanted.ports, fragment]
+        sizes = [str(len(text.encode())) for text in texts]
+        args = (app, there.checksums, *sizes, "" if proven else "check", "load" if loads else "")
+        done = self._channel.ask(_SWAP, args=args, text="".join(texts))
         if done.code == _INVALID:
             raise TaskError(f"HAProxy calls the file invalid: {_alerts(done.words)}", "edge")
         if done.code == _BUSY:
@@ -132,12 +157,12 @@ class EdgeFiles:
             )
         others = {name: text for name, text in there.fragments.items() if name != app}
         fragments = {**others, app: fragment} if fragment else others
-        return OnDisk(fragments, config, there.loaded, done.stdout.decode().rstrip())
+        checksums = done.stdout.decode().rstrip()
+        return OnDisk(fragments, wanted.config, wanted.routes, wanted.ports, checksums)
 
-    def note_loaded(self, there: OnDisk, digest: str) -> OnDisk:
-        """Remembers what HAProxy was reloaded with; returns what is there then."""
-        self._channel.write(f"{BASE}/haproxy.loaded", f"{digest}\n".encode())
-        return replace(there, loaded=digest)
+    def loaded(self, app: str) -> None:
+        """HAProxy has loaded what was swapped in."""
+        self._channel.ask('rm -f "$1"', args=(f"{BASE}/{app}/{LOADING}",))
 
 
 def _alerts(words: str) -> str:

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from gitops.channel import Channel
 from gitops.channel.engine import Json, Lines
 from gitops.errors import GitopsError
+from gitops.model.edge import CONFIG, PORTS_MAP, ROUTES_MAP
 from gitops.observe import haproxy
-from gitops.observe.files import CONFIG, FOLDER
+from gitops.observe.files import FOLDER
 from gitops.watch.presence import Presence
-from gitops.watch.signs import Files, Servers, Sign, of_event, of_files, of_servers, servers_of
+from gitops.watch.signs import Files, Servers, Sign, of_event, of_files, of_servers, running_of
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 3.0  # between two tries to reach a host,
 EVENTS = {"type": ["container"], "label": ["gitops.app"]}
 
 # One line a file: checksum, size, path.
-SUMS = r'cd "$1" 2>/dev/null && exec cksum */release.json */haproxy.cfg "$2"'
+SUMS = r'cd "$1" 2>/dev/null && shift && exec cksum */release.json */haproxy.cfg "$@"'
 
 
 class HostWatch:
@@ -137,12 +138,12 @@ class HostWatch:
         yield from of_servers(self._channel.name, before[1], now[1])
 
     def _ask(self) -> tuple[Files, Servers]:
-        done = self._channel.ask(SUMS, args=(FOLDER, CONFIG), timeout_s=ASK_S)
+        done = self._channel.ask(SUMS, args=(FOLDER, CONFIG, ROUTES_MAP, PORTS_MAP), timeout_s=ASK_S)
         files = {words[2]: f"{words[0]} {words[1]}" for words in _words(done.stdout)}
         if not any(path.endswith("/haproxy.cfg") for path in files if not path.startswith("/")):
             return files, {}  # its HAProxy, if it has one, serves nothing of ours
         try:
-            return files, servers_of(haproxy.servers(self._channel.proxy()))
+            return files, running_of(*haproxy.running(self._channel.proxy()))
         except GitopsError:  # HAProxy does not run: the host is there all the same
             return files, {}
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gitops.model.edge import Running
 from gitops.model.observed import LABEL_APP, ProxyServer
 
 CHANGES = frozenset(
@@ -15,7 +16,10 @@ CHANGES = frozenset(
 """An engine's events that change what a container is. Podman says `died` and `remove`."""
 
 Servers = Mapping[tuple[str, str], str]
-"""(Backend, server) -> state, as `servers_of` has it."""
+"""(Backend, server) -> state, as `running_of` has it."""
+
+LOADED = ""
+"""Stands for backend and server of what HAProxy as a whole has loaded."""
 
 Files = Mapping[str, str]
 """Path -> checksum."""
@@ -50,13 +54,24 @@ def servers_of(servers: Iterable[ProxyServer]) -> Servers:
     return {(s.backend, s.name): f"{s.status.partition(' ')[0]} {s.weight}" for s in servers}
 
 
+def running_of(running: Running, servers: Iterable[ProxyServer]) -> Servers:
+    """The state of each server, and where each route leads, which is told by its backend likewise."""
+    routes = {(backend, f"route {key}"): "leads there" for key, backend in running.routing}
+    return {**servers_of(servers), **routes, (LOADED, LOADED): running.mark}
+
+
 def of_servers(host: str, before: Servers, after: Servers) -> Iterator[Sign]:
     """What has become of a load balancer's servers, a sign for each that is another."""
     for place in sorted({*before, *after}):
         was, now = before.get(place, "nothing"), after.get(place, "nothing")
-        if was != now:
-            backend, server = place
-            yield Sign(host, f"server {server}: {was} -> {now}", backend.partition(".")[0])
+        if was == now:
+            continue
+        backend, server = place
+        if backend == LOADED:
+            yield Sign(host, "HAProxy has loaded another file")
+        else:
+            what = server if server.startswith("route ") else f"server {server}"
+            yield Sign(host, f"{what}: {was} -> {now}", backend.partition(".")[0])
 
 
 def of_files(host: str, before: Files, after: Files) -> Iterator[Sign]:

@@ -20,7 +20,9 @@ def test_a_rendered_deployment_is_as_reviewed(case: str, same_as_golden: Callabl
     files = deployment(CASES[case](), deployment_id="d-1")
     shown = {name: content.decode() for name, content in files.items() if not name.startswith(MACHINERY)}
     last = max(name for name in shown if name.startswith("haproxy/"))
-    shown["haproxy.cfg"] = assemble({"shop": shown[last]})
+    whole = assemble({"shop": shown[last]})
+    shown["haproxy.cfg"] = whole.config
+    shown["gitops-routes.map"], shown["gitops-ports.map"] = whole.routes, whole.ports
 
     for name, content in shown.items():
         expected = HERE / case / name

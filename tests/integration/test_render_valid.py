@@ -10,11 +10,17 @@ from support.rendering import CASES, written
 from support.rollouts import run_playbook
 
 from gitops.assets import folder
+from gitops.model.edge import PORTS_MAP, ROUTES_MAP, Assembled
 from gitops.render.edge import assemble
 
 
-def haproxy_accepts(config: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
-    path = tmp_path / "haproxy.cfg"
+def haproxy_accepts(whole: Assembled, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """Asks HAProxy of a configuration whose maps lie in a folder of the test."""
+    path, config = tmp_path / "haproxy.cfg", whole.config
+    for place, text in ((ROUTES_MAP, whole.routes), (PORTS_MAP, whole.ports)):
+        here = tmp_path / Path(place).name
+        here.write_text(text)
+        config = config.replace(place, str(here))
     path.write_text(config)
     program = "/usr/sbin/haproxy"  # not on everybody's path
     return subprocess.run(

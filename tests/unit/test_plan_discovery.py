@@ -21,7 +21,7 @@ from gitops.model.stack import Stack
 from gitops.plan import make_plan
 from gitops.plan.discovery import discovered, found, listeners, sought
 from gitops.render.deployment import fragments
-from gitops.render.edge import parse
+from gitops.render.fragment import parse
 from gitops.render.graph import graph
 from gitops.render.haproxy import fragment
 from gitops.render.work import Step, Switch

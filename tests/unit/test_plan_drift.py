@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from support.planning import (
@@ -17,6 +18,7 @@ from support.planning import (
     with_container,
 )
 
+from gitops.model.edge import Assembled, Running
 from gitops.model.observed import Container, Observed, ProxyServer
 from gitops.model.plan import Plan, Relapse
 from gitops.plan import make_plan
@@ -166,20 +168,39 @@ def test_a_server_that_was_added_by_hand() -> None:
     assert reasons(with_server("UP", "other.web.80")) == [], "another application's"
 
 
+RUNNING: Mapping[str, Any] = {
+    "mark": "mark",
+    "routing": (("*/", "shop.web.80"), ("other.test/", "other.web.80")),
+    "sections": frozenset({"backend shop.web.80", "frontend http"}),
+}
+
+
 def test_haproxy_cfg_was_changed() -> None:
-    def planned(config: str) -> Plan:
-        hosts = tuple(replace(h, config=config) if h.fragments else h for h in WHOLE.hosts)
+    def files(fragments: Mapping[str, str], edge: bool) -> Assembled | None:
+        return Assembled(f"file of {sorted(fragments)}", {"*/": "shop.web.80"}, "mark") if edge else None
+
+    def planned(config: str, **running: Any) -> Plan:
+        runs = Running(**{**RUNNING, **running})
+        hosts = tuple(replace(h, config=config, running=runs) if h.fragments else h for h in WHOLE.hosts)
         return make_plan(
             STACK,
             FLEET,
             Observed(hosts),
             previous=STACK,
             fragment=fragment,
-            config=lambda fragments, edge: f"digest of {sorted(fragments)}" if edge else "",
+            config=files,
         )
 
-    assert planned("digest of ['shop']").empty
+    whole = files({"shop": ""}, edge=True)
+    assert whole is not None
+    assert planned(whole.digest).empty
     assert planned("").empty, "nobody looked"
+    for told, why in (
+        ({"mark": "other"}, "HAProxy has not loaded haproxy.cfg"),
+        ({"routing": ()}, "route */ of HAProxy leads to nothing, in the file to shop.web.80"),
+        ({"sections": frozenset()}, "HAProxy has no backend shop.web.80"),
+    ):
+        assert [str(each) for each in drifts(planned(whole.digest, **told))] == [f"lb1: {why}"]
     assert [str(each) for each in drifts(planned("other"))] == ["lb1: haproxy.cfg was changed by hand"]
 
 

@@ -165,12 +165,14 @@ def test_release_files_and_fragments() -> None:
     )
     routes = b"local 127.0.0.0/8 scope host local 127.0.0.1 scope host local 10.96.0.0/16 scope host\n"
     digest = "ab" * 32
-    kept = parse_files(routes + f"{digest}  -\n".encode() + archive)
+    kept = parse_files(routes + f"{digest}  - description gitops-c0ffee\n".encode() + archive)
     assert kept.releases == (Release("shop", "c0ffee", "d1"), Release("vote", "beef", "d2", (QUEUE,)))
     assert kept.fragments == (("blog", "backend blog\n"), ("shop", "backend shop\n"))
     assert kept.networks == ("127.0.0.0/8", "10.96.0.0/16")
     assert kept.config == digest
-    assert parse_files(b"\n\n" + archive) == replace(kept, config="", networks=())
+    assert (kept.mark, kept.loading) == ("c0ffee", False)
+    assert parse_files(routes + f"{digest}  - description - loading\n".encode()).loading
+    assert parse_files(b"\n\n" + archive) == replace(kept, config="", networks=(), mark="")
 
 
 def test_a_host_without_any_file() -> None:

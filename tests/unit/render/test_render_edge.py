@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from gitops.errors import PermanentError
-from gitops.render.edge import Route, assemble, parse, plain_servers, structure
+from gitops.render.edge import assemble, plain_servers, structure
+from gitops.render.fragment import Route, parse
 
 FRAGMENT = """\
 # managed by ansible-gitops: application {app}
@@ -20,23 +21,37 @@ def text(app: str = "shop", host: str = "*", path: str = "/") -> str:
     return FRAGMENT.format(app=app, host=host, path=path)
 
 
-def test_routes_of_all_applications_are_tried_from_the_narrowest_to_the_widest() -> None:
+def test_the_map_has_the_routes_of_all_applications() -> None:
     whole = assemble(
         {
             "a": text("a"),
-            "b": text("b", "b.example.com"),
+            "b": text("b", "B.example.com"),
             "c": text("c", "b.example.com", "/long"),
-            "d": text("d", path="/long/er"),
+            "d": text("d", path="/long/er/"),
         }
     )
-    lines = [line.split()[1] for line in whole.splitlines() if "use_backend" in line]
-    assert lines == ["c.web.80", "b.web.80", "d.web.80", "a.web.80"]
+    assert whole.routes.splitlines() == [
+        "*/ a.web.80",
+        "*/long/er/ d.web.80",
+        "b.example.com/ b.web.80",
+        "b.example.com/long/ c.web.80",
+    ]
+    assert whole.ports == ""
+
+
+def test_a_frontend_finds_its_backend_by_the_map() -> None:
+    port = text() + "frontend shop.web.tcp81\n    bind :81\n    mode http\n    default_backend shop.web.80\n"
+    whole, other = (
+        assemble({"shop": port}),
+        assemble({"shop": port.replace("default_backend shop.web.80", "default_backend shop.web.90")}),
+    )
+    assert (whole.ports, other.ports) == ("shop.web.tcp81 shop.web.80\n", "shop.web.tcp81 shop.web.90\n")
+    assert (whole.config, whole.mark) == (other.config, other.mark), "no reload is needed for that"
 
 
 def test_a_path_ends_at_a_segment() -> None:
-    assert Route("*", "/api", "x").condition == "{ path /api } || { path_beg /api/ }"
-    assert Route("*", "/api/", "x").condition == Route("*", "/api", "x").condition
-    assert Route("*", "/", "x").condition == ""
+    assert Route("*", "/api", "x").key == Route("*", "/api/", "x").key == "*/api/"
+    assert Route("Shop.test", "/", "x").key == "shop.test/"
 
 
 def test_the_order_of_applications_does_not_matter() -> None:
@@ -68,8 +83,16 @@ def test_what_is_no_fragment_is_refused(line: str) -> None:
 
 def test_the_structure_leaves_out_servers_and_nothing_else() -> None:
     one, more = text(), text() + "    server two 198.18.0.2:20000\n"
-    assert structure(assemble({"shop": one})) == structure(assemble({"shop": more}))
-    assert structure(assemble({"shop": one})) != structure(assemble({"shop": text(path="/other")}))
+    assert structure(assemble({"shop": one}).config) == structure(assemble({"shop": more}).config)
+    assert assemble({"shop": one}).mark == assemble({"shop": more}).mark
+    slower = text().replace("500ms", "900ms")
+    assert structure(assemble({"shop": one}).config) != structure(assemble({"shop": slower}).config)
+    assert assemble({"shop": one}).mark != assemble({"shop": slower}).mark
+
+
+def test_a_fragment_is_written_as_it_was_read() -> None:
+    for whole in (text(), text() + "\nbackend shop.api.80\n    mode http\n", ""):
+        assert parse(whole).text("shop") == whole
 
 
 @pytest.mark.parametrize(
@@ -86,13 +109,15 @@ def test_the_structure_leaves_out_servers_and_nothing_else() -> None:
     ],
 )
 def test_servers_that_cannot_make_a_file_invalid_are_told_from_others(line: str, plain: bool) -> None:
-    assert plain_servers(assemble({"shop": text()}))
-    assert plain_servers(assemble({"shop": f"{text()}    server {line}\n"})) is plain
+    assert plain_servers(assemble({"shop": text()}).config)
+    assert plain_servers(assemble({"shop": f"{text()}    server {line}\n"}).config) is plain
 
 
 def test_the_same_server_may_be_in_two_backends() -> None:
-    assert plain_servers(assemble({"shop": text(), "blog": text(app="blog", path="/blog")}))
+    assert plain_servers(assemble({"shop": text(), "blog": text(app="blog", path="/blog")}).config)
 
 
 def test_no_application_leaves_a_configuration_that_serves_nothing() -> None:
-    assert "use_backend" not in assemble({})
+    nothing = assemble({})
+    assert (nothing.routes, nothing.ports) == ("", "")
+    assert "frontend" not in assemble({}, edge=False).config

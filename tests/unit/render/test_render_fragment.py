@@ -9,7 +9,7 @@ from gitops.errors import PermanentError
 from gitops.model.plan import Backend, Role, Server
 from gitops.model.stack import Autoscale, Ingress, Publish, Stack
 from gitops.plan.discovery import listeners
-from gitops.render.edge import parse
+from gitops.render.fragment import parse
 from gitops.render.haproxy import fragment
 
 
