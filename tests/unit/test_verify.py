@@ -113,7 +113,6 @@ def test_a_slot_that_is_left_alone_for_now_is_not_missed() -> None:
 @pytest.mark.parametrize(
     ("told", "message"),
     [
-        ({"fragments": (("shop", "# of somebody\n"),)}, "its part of haproxy.cfg is not as planned"),
         ({"config": "0" * 64}, "haproxy.cfg is not what its parts make"),
         ({"routing": ()}, "route */ of HAProxy leads to nothing, in the file to shop.web.80"),
         ({"routing": (("*/", "shop.api.80"),)}, "route */ of HAProxy leads to shop.api.80, in the file to"),
@@ -148,3 +147,13 @@ def test_while_another_deployment_loads_its_file_only_the_own_part_counts() -> N
     other = replace(balancer.running, mark="f" * 64)
     assert difference(plan, with_running(observed, running=other, loading=True)) is None
     assert difference(plan, with_running(observed, running=replace(other, routing=()), loading=True))
+
+
+def test_a_fragment_that_is_not_as_planned_is_told() -> None:
+    plan, observed = without_h3()
+    balancer = observed.host("lb1")
+    assert balancer is not None
+    (app, text), *_ = balancer.fragments
+    problem = difference(plan, with_running(observed, fragments=((app, f"{text}# more\n"),)))
+    assert problem is not None
+    assert problem.message == "its part of haproxy.cfg is not as planned"
