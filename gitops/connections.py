@@ -51,6 +51,8 @@ class Connections:
     owner: str  # who holds the locks: shown to whoever is refused
     folder: Path = field(default_factory=own_folder)
     allotments: Allotments = field(default_factory=Allotments)
+    edge_repair: threading.Lock = field(default_factory=threading.Lock)
+    """Held by the application of this process that repairs what load balancers run."""
     _channels: dict[Way, Channel] = field(default_factory=dict)
     _held: dict[Channel, _Held] = field(default_factory=dict)
     _mutex: threading.Lock = field(default_factory=threading.Lock)

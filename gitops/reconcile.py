@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -126,16 +126,36 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
     if mends and (why := held_back(app, plan)):
         return Result("held", commit, why)
 
-    locked = app.connections.locked(app.name, reached(channels, observed.away))
-    with locked, recorded(app, commit, good, request.trigger, report) as journal:
+    with ExitStack() as ending:
+        ending.enter_context(app.connections.locked(app.name, reached(channels, observed.away)))
+        if mends and plan.at_the_edge_alone and _repaired(app, ending, desired, channels):
+            return Result("nothing", commit, again_s=again_s)
+        journal = ending.enter_context(recorded(app, commit, good, request.trigger, report))
         tell_drifts(journal, plan)
-        if not jobs and (between := crossed(plan.stack, observed, app.name)):
-            journal.tell("fence", f"crosses a fence, as asked: what {between} has done is not undone")
+        _tell_crossed(journal, "" if jobs else crossed(plan.stack, observed, app.name))
         rollout = Rollout(app, desired, previous, channels, journal, observed.away)
         deployment = rollout.forward(request.interrupted, terms, scheduler=plan.scheduler)
         if deployment.outcome == "succeeded":
             _tidy(app, desired, reached(channels, observed.away).values(), journal)
         return Result(deployment.outcome, commit, deployment.reason, deployment, again_s)
+
+
+def _repaired(app: Application, ending: ExitStack, desired: Desired, channels: Mapping[str, Channel]) -> bool:
+    """Whether another application of this process has put right meanwhile what load balancers run.
+
+    What all applications of a load balancer see is repaired by one of them: the others wait until `ending`
+    ends for that one, and find nothing left to do.
+    """
+    ending.enter_context(app.connections.edge_repair)
+    observed = observe(channels, desired.fleet, app.hosts.away)
+    desired = app.counted(desired, observed)
+    return _planned(app, desired, desired, observed, mending({}), even=False).empty
+
+
+def _tell_crossed(journal: Journal, between: str) -> None:
+    """Records that a person goes back across a job that is a fence."""
+    if between:
+        journal.tell("fence", f"crosses a fence, as asked: what {between} has done is not undone")
 
 
 def _planned(

@@ -252,7 +252,8 @@ def _ask_once(connect: Connect, text: str, timeout_s: float, *, silence_is_fine:
         if not silence_is_fine:
             raise UnreachableError(f"HAProxy's socket broke: {error.strerror or error}") from error
     said = answer.decode(errors="replace").strip()
-    if not answer and text.startswith("show "):  # a map without entries is an empty line
+    silent = not answer if text.startswith("show map ") else not said  # an empty map is an empty line
+    if silent and text.startswith("show "):
         raise UnreachableError("HAProxy's socket gives no answer", hint="is HAProxy running on the host?")
     if said.startswith(("Unknown command", "Permission denied")):
         raise ProxyError(f"HAProxy refused `{text}`: {said.splitlines()[0]}")

@@ -300,6 +300,11 @@ class Plan:
         return len(self.starts) + len(self.retires) or int(bool(self.edge_changes or self.records))
 
     @property
+    def at_the_edge_alone(self) -> bool:
+        """Whether nothing but what load balancers and nodes have or run is put right."""
+        return bool(self.edge_changes) and not (self.starts or self.retires or self.records)
+
+    @property
     def empty(self) -> bool:
         """Whether there is nothing to do."""
         return self.changes == 0

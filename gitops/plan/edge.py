@@ -31,6 +31,7 @@ class Seen:
     anywhere: frozenset[str] = frozenset()  # names that take traffic on some of them
     everywhere: frozenset[str] = frozenset()  # names that take traffic on all that reported their service
     up: frozenset[str] = frozenset()  # names that the own check of some of them has reached
+    down: frozenset[str] = frozenset()  # names that all that have them call down, or have disabled
     weights: Mapping[str, int] = field(default_factory=dict)
     """The weights of all servers of services in which not all are alike: two versions share the requests."""
 
@@ -50,11 +51,15 @@ def look(app: str, fleet: Fleet, observed: Observed) -> Seen:
     reported: dict[str, list[frozenset[str]]] = {}  # service -> what takes traffic, on each that reported it
     weights: dict[str, int] = {}
     up: set[str] = set()
+    lives: dict[str, bool] = {}  # whether some of them reaches it
     for host in sorted(fleet.hosts, key=lambda host: host.name):
         state = observed.host(host.name)
         for service, own in _by_service(app, state.servers if state else ()).items():
             reported.setdefault(service, []).append(frozenset(s.name for s in own if not _disabled(s)))
             up.update(s.name for s in own if s.status.startswith("UP"))
+            for s in own:
+                alive = not (s.status.startswith("DOWN") or _disabled(s))
+                lives[s.name] = lives.get(s.name, False) or alive
             if any(s.weight != 1 for s in own):
                 weights |= {s.name: s.weight for s in own}
     return Seen(
@@ -62,6 +67,7 @@ def look(app: str, fleet: Fleet, observed: Observed) -> Seen:
         anywhere=frozenset().union(*(names for found in reported.values() for names in found)),
         everywhere=frozenset().union(*(frozenset.intersection(*found) for found in reported.values())),
         up=frozenset(up),
+        down=frozenset(name for name, alive in lives.items() if not alive),
         weights=weights,
     )
 
@@ -87,11 +93,14 @@ def serves(container: Container, seen: Seen) -> bool:
     """Whether a container that is about to be replaced or removed takes traffic now.
 
     One that was never switched in (of a rollout that broke off) must not be
-    switched in on its way out.
+    switched in on its way out, nor one that no check has reached: a load balancer
+    that does not have it yet would wait for it.
     """
-    return container.well and (
-        container.name in seen.anywhere if container.service in seen.known else container.health != "starting"
-    )
+    if not container.well or container.name in seen.down:
+        return False
+    if container.service in seen.known:
+        return container.name in seen.anywhere
+    return container.health != "starting"
 
 
 def settled(container: Container, seen: Seen, *, served: bool) -> bool:
@@ -153,8 +162,10 @@ def runs_otherwise(app: str, files: Assembled, state: ObservedHost) -> str:
     running = state.running
     if running is None:
         return ""
-    wanted = {key: backend for key, backend in files.routing.items() if backend.startswith(f"{app}.")}
-    there = {key: backend for key, backend in running.routing if backend.startswith(f"{app}.")}
+    prefix = f"{app}."
+    wanted = {key: backend for key, backend in files.routing.items() if backend.startswith(prefix)}
+    # An entry is of the application to which the files give it, wherever it leads.
+    there = {key: to for key, to in running.routing if files.routing.get(key, to).startswith(prefix)}
     for key in sorted(wanted.keys() | there.keys()):
         if wanted.get(key) != there.get(key):
             ways = f"leads to {there.get(key, 'nothing')}, in the file to {wanted.get(key, 'nothing')}"

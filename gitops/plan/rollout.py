@@ -70,7 +70,62 @@ def order(move: Move) -> tuple[Phase, ...]:
     phases: list[Phase] = []
     for part in _parts(move):
         phases += _merged(part(max((phase.batch + 1 for phase in phases), default=1)))
+    for giver, heir in _handed_over(move):
+        phases = _stays_for(giver, heir, phases)
     return tuple(phases)
+
+
+def _handed_over(move: Move) -> list[tuple[str, str]]:
+    """(Service, service) of which the second takes over what leads to a port that the first one gives up."""
+    if move.previous is None:
+        return []
+    now = _ways_in(move.stack)
+    kept = {(service.name, port) for service in move.stack.services for port in service.balanced}
+    return sorted(
+        {
+            (target[0], now[way][0])
+            for way, target in _ways_in(move.previous).items()
+            if way in now and now[way][0] != target[0] and target not in kept
+        }
+    )
+
+
+def _ways_in(stack: Stack) -> dict[tuple[str, str] | int, tuple[str, int]]:
+    """Routes (host, path) and published ports of the edge -> service and container port."""
+    found: dict[tuple[str, str] | int, tuple[str, int]] = {}
+    for service in stack.services:
+        found |= {(each.host, each.path): (service.name, each.port) for each in service.ingress}
+        found |= {each.published: (service.name, each.target) for each in service.publish}
+    return found
+
+
+def _stays_for(giver: str, heir: str, phases: Sequence[Phase]) -> list[Phase]:
+    """The phases in which what a service has replaced goes only when the heir of its route is started.
+
+    Else nobody would answer in between. What must go before its successor can start goes in any case.
+    """
+    started = [
+        number
+        for number, phase in enumerate(phases)
+        if isinstance(phase, StartPhase) and phase.starts and phase.starts[0].service == heir
+    ]
+    if not started:
+        return list(phases)
+    last = started[-1]
+    before: list[Phase] = []
+    waiting: list[Retire] = []
+    replaced: set[str] = set()
+    for phase in phases[: last + 1]:
+        if not isinstance(phase, RetirePhase):
+            replaced |= {start.replaces for start in phase.starts} if isinstance(phase, StartPhase) else set()
+            before.append(phase)
+            continue
+        waits = tuple(r for r in phase.retires if r.service == giver and r.container in replaced)
+        waiting += waits
+        if rest := tuple(retire for retire in phase.retires if retire not in waits):
+            before.append(replace(phase, retires=rest))
+    then = [RetirePhase(phases[last].batch, tuple(waiting), None)] if waiting else []
+    return [*before, *then, *phases[last + 1 :]]
 
 
 def _parts(move: Move) -> Iterator[Callable[[int], list[Phase]]]:

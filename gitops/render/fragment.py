@@ -132,6 +132,19 @@ def stages(
     return first, wanted
 
 
+def before_joins(wanted: Fragment, current: Fragment, joining: Collection[tuple[str, str]]) -> Fragment:
+    """The wanted fragment before servers have come and others gone: with those of its backends until now.
+
+    Args:
+        wanted: what is to be served.
+        current: what is served now.
+        joining: (backend, server) of those that come.
+    """
+    there = current.by_header
+    sections = (_with_servers(section, there.get(header, "")) for header, section in wanted.by_header.items())
+    return without_servers(replace(wanted, sections=tuple(sections)), joining)
+
+
 def without_servers(fragment: Fragment, names: Collection[tuple[str, str]]) -> Fragment:
     """The fragment without some servers, given as backend and server."""
 

@@ -16,7 +16,7 @@ from gitops.channel.proxy import Look
 from gitops.errors import GitopsError, PermanentError
 from gitops.model.edge import Assembled
 from gitops.render.edge import assemble, plain_servers
-from gitops.render.fragment import Fragment, parse, stages, without_servers
+from gitops.render.fragment import Fragment, before_joins, parse, stages
 from gitops.tasks.edge_files import ChangedMeanwhileError, EdgeFiles, OnDisk
 from gitops.tasks.edge_running import RunningProxy, Said, mark_of, own_entries, ready_backends
 from gitops.tasks.network import take
@@ -153,7 +153,7 @@ class Edge:
         wanted = self._assembled(there, target, target.text)
         fragment = parse(target.text)
         same = there.holds(wanted) and there.fragments.get(target.app, "") == target.text
-        changes = not same or not proxy.serves(fragment, proxy.look())
+        changes = not same or not proxy.serves(fragment, wanted, proxy.look())
         message = "haproxy.cfg would change" if changes else "haproxy.cfg is as wanted"
         return Outcome(changes, message)
 
@@ -165,7 +165,7 @@ class Edge:
         """
         current = parse(there.fragments.get(target.app, ""))
         wanted = parse(target.text)
-        own = own_entries(target.app, look.entries)
+        own = own_entries(target.app, look.entries, self._assembled(there, target, target.text).routing)
         found = list(stages(current, wanted, own, ready_backends(look)))
         config = self._assembled(there, target, found[0].text(target.app))
         if mark_of(look) != config.mark:
@@ -178,7 +178,7 @@ class Edge:
                 if backend in serving and (backend, server) not in known
             }
             if joining:
-                found.insert(0, without_servers(found[0], joining))
+                found.insert(0, before_joins(found[0], current, joining))
         return found
 
     def _assembled(self, there: OnDisk, target: Target, text: str) -> Assembled:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from gitops.channel.failures import ChannelTimeoutError, ProxyError
 from gitops.channel.proxy import Look, Proxy, Stat
-from gitops.model.edge import DESCRIPTION, PORTS_MAP, ROUTES_MAP, Assembled
+from gitops.model.edge import DESCRIPTION, PORTS_MAP, ROUTES_MAP, Assembled, Routing
 from gitops.render.fragment import Fragment
 from gitops.tasks.outcome import TaskError
 
@@ -48,9 +48,17 @@ def mark_of(look: Look) -> str:
     return look.description.removeprefix(DESCRIPTION) if look.description.startswith(DESCRIPTION) else ""
 
 
-def own_entries(app: str, entries: Mapping[str, str]) -> dict[str, str]:
-    """Of the entries of HAProxy's maps those that lead to an application."""
-    return {key: backend for key, backend in entries.items() if backend.startswith(f"{app}.")}
+def own_entries(app: str, entries: Mapping[str, str], routing: Routing) -> dict[str, str]:
+    """Of the entries of HAProxy's maps those that are an application's.
+
+    Args:
+        app: the application.
+        entries: what the maps hold.
+        routing: what they are to hold, of all applications: an entry belongs to whom that gives it,
+            wherever it leads, and one that it does not have to whom it leads to.
+    """
+    prefix = f"{app}."
+    return {key: backend for key, backend in entries.items() if routing.get(key, backend).startswith(prefix)}
 
 
 def ready_backends(look: Look) -> frozenset[str]:
@@ -79,11 +87,11 @@ class RunningProxy:
         """What it runs now."""
         return self._proxy.look(ROUTES_MAP, PORTS_MAP)
 
-    def serves(self, wanted: Fragment, look: Look) -> bool:
-        """Whether it runs the application's part as the fragment has it."""
+    def serves(self, wanted: Fragment, files: Assembled, look: Look) -> bool:
+        """Whether it runs the application's part as the fragment, which is part of the files, has it."""
         there = self._servers(look)
         return (
-            own_entries(self._app, look.entries) == wanted.routing
+            own_entries(self._app, look.entries, files.routing) == wanted.routing
             and wanted.by_header.keys() <= look.sections
             and {place for place, stat in there.items() if not _idle(stat)} == _lines(wanted).keys()
             and not self._unequal(wanted, there, lambda now, then: now != then)
@@ -112,19 +120,19 @@ class RunningProxy:
                 self._until_checked(coming, _lines(wanted), _up)
                 said.joined.update(coming)
                 reload, look = False, self.look()
-            self._serve(wanted, look, said)
+            self._serve(wanted, files, look, said)
             after = self.look()
             if mark_of(after) != files.mark:
                 # The servers that have left are not in the file any more, and nothing is routed to them.
                 self._reload(said)
                 after = self.look()
-            if self.serves(wanted, after):
+            if self.serves(wanted, files, after):
                 return
-        missing = sorted(wanted.routing.items() - own_entries(self._app, after.entries).items())
+        missing = sorted(wanted.routing.items() - dict(after.entries).items())
         found = f"route {missing[0][0]} is missing" if missing else "its servers are others"
         raise TaskError(f"HAProxy does not run what haproxy.cfg says: {found}", "edge")
 
-    def _serve(self, wanted: Fragment, look: Look, said: Said) -> None:
+    def _serve(self, wanted: Fragment, files: Assembled, look: Look, said: Said) -> None:
         """Everything that can be done without a reload."""
         lines = _lines(wanted)
         there = self._servers(look)
@@ -138,7 +146,7 @@ class RunningProxy:
         except ProxyError:
             self._reload(said)  # an address that is a name: only a reload takes that
             self._until_checked(joining, lines, _up)
-        self._route(wanted, look, lines, said)
+        self._route(wanted, files, look, said)
         said.weighed += weighed + self._weigh(wanted, there, lambda now, then: then < now)
         serving = [place for place in leaving if not there[place].status.startswith("MAINT")]
         self._drain(leaving)
@@ -151,9 +159,9 @@ class RunningProxy:
         there = self._servers(look)
         return [place for place in _lines(wanted) if place not in there or _idle(there[place])]
 
-    def _route(self, wanted: Fragment, look: Look, lines: Mapping[Place, str], said: Said) -> None:
+    def _route(self, wanted: Fragment, files: Assembled, look: Look, said: Said) -> None:
         """Routes requests to other backends, when one of their servers is up."""
-        own = own_entries(self._app, look.entries)
+        own, lines = own_entries(self._app, look.entries, files.routing), _lines(wanted)
         changed = {key: backend for key, backend in wanted.routing.items() if own.get(key) != backend}
         self._until_served({backend for backend in changed.values() if wanted.servers.get(backend)}, lines)
         for key, backend in sorted(changed.items()):
