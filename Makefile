@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PEERS := $(VENV)/bench/.installed
 SOLVER := $(VENV)/ortools/.installed
 
-.PHONY: demo test check unit bench bench-passes bench-healing bench-scheduler lab-down lock setup clean
+.PHONY: demo test check unit sequences bench bench-passes bench-healing bench-scheduler lab-down lock setup clean
 
 demo: $(STAMP)            ## the main job, live: a lab fleet, three pushes, one automatic rollback
 	$(BIN)/python -m gitops.lab.demo $(DEMO_ARGS)
@@ -20,6 +20,10 @@ check: $(STAMP)           ## static checks only
 
 unit: $(STAMP)            ## what needs no lab
 	$(BIN)/pytest -q tests/unit tests/golden
+
+sequences: $(STAMP)      ## a thousand sequences of commits on a real edge, a fault in most; prints the seeds
+	GITOPS_SEQUENCES=$(or $(COUNT),1000) GITOPS_SEED=$(or $(SEED),1) PYTHONPATH=tests \
+	  $(BIN)/pytest -q -s tests/acceptance/test_edge_sequences.py
 
 bench: $(STAMP) $(PEERS)  ## this project side by side with its peers; writes docs/performance.*
 	$(BIN)/python -m bench $(BENCH_ARGS)

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support import truth
 from support.labs import Lab
 from support.shop import MakeShop, Shop
+
+PASSED = pytest.StashKey[bool]()
 
 IDLE: Mapping[str, Any] = {"sync": "manual", "self_heal": False, "poll": "10m", "observe": "10m"}
 """Settings of an application for which a service does what it is asked, and nothing else."""
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remembers whether a test has passed, for what is checked after it."""
+    report = yield
+    if call.when == "call":
+        item.stash[PASSED] = report.passed
+    return report
+
+
+def _check(request: pytest.FixtureRequest, shop: Shop) -> None:
+    """After each test that has passed: what is served is what we say."""
+    if request.node.stash.get(PASSED, False):
+        truth.holds(shop)
+
+
 @pytest.fixture
-def make_shop(lab: Lab, tmp_path: Path) -> Iterator[MakeShop]:
+def make_shop(lab: Lab, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MakeShop]:
     """Makes applications: `make_shop(NAME, replicas=4, **settings of gitops.yaml)`.
 
     With `served=True` a service does what `gitops sync` asks for, and nothing by itself: such a command
@@ -27,6 +47,7 @@ def make_shop(lab: Lab, tmp_path: Path) -> Iterator[MakeShop]:
         def make(name: str, *, served: bool = False, **options: Any) -> Shop:
             shop = Shop.create(lab, name, tmp_path / name, **(IDLE if served else {}), **options)
             ending.callback(shop.remove)
+            ending.callback(_check, request, shop)
             if served:
                 ending.enter_context(shop.serving())
             return shop

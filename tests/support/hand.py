@@ -12,6 +12,8 @@ from time import time
 from support.controllers import stopped
 from support.shop import Shop
 
+from gitops.model.edge import ROUTES_MAP
+
 LOGGED = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) ")
 
 
@@ -134,6 +136,16 @@ def kinds(hand: Hand, other: str, service: int) -> list[tuple[str, Callable[[], 
         with stopped([service]):  # an engine ends it first: a look in between would find it stopped
             hand.engine(goes, "rm", "-f", "{}")
 
+    def load_another() -> None:
+        config, told = "/etc/haproxy/haproxy.cfg", "echo 'show info' | socat - /run/haproxy/admin.sock"
+        with stopped([service]):  # else it may find the file changed before it is back
+            hand.on_edge(
+                f"cp -p {config} /tmp/kept; sed -i 's/description .*/description mine/' {config};"
+                " echo reload | socat -t 10 - /run/haproxy-master.sock;"
+                f" timeout 20 sh -c \"until {told} | grep -q 'description: mine'; do :; done\";"
+                f" mv /tmp/kept {config}"
+            )
+
     def run_stray() -> None:
         label = f"--label=gitops.app={shop.name}"
         shop.lab.on("h1", "docker", "run", "-d", "--name", "stray", label, other)
@@ -162,5 +174,16 @@ def kinds(hand: Hand, other: str, service: int) -> list[tuple[str, Callable[[], 
         ("drained", lambda: tell(f"set server {at(dies)} state drain"), r"in HAProxy \(DRAIN\)"),
         ("added", add_server, "server mine in HAProxy is not of the commit"),
         ("fragment", lambda: hand.on_edge(f"rm {edge}/haproxy.cfg"), "its part of haproxy.cfg is missing"),
+        (
+            "route",
+            lambda: tell(f"del map {ROUTES_MAP} {shop.name}.test/"),
+            f"route {shop.name}.test/ of HAProxy leads to nothing",
+        ),
+        (
+            "map",
+            lambda: hand.on_edge(f"echo 'a.test/ b.c.80' >>{ROUTES_MAP}"),
+            "haproxy.cfg was changed by hand",
+        ),
+        ("reloaded", load_another, "HAProxy has not loaded haproxy.cfg"),
         ("release", lambda: shop.lab.on("h2", "rm", f"{edge}/release.json"), "h2: release file missing"),
     ]
