@@ -16,9 +16,17 @@ from gitops.channel.proxy import Look
 from gitops.errors import GitopsError, PermanentError
 from gitops.model.edge import Assembled
 from gitops.render.edge import assemble, plain_servers
-from gitops.render.fragment import Fragment, before_joins, parse, stages
+from gitops.render.fragment import Fragment, before_joins, parse, stages, without_servers
 from gitops.tasks.edge_files import ChangedMeanwhileError, EdgeFiles, OnDisk
-from gitops.tasks.edge_running import RunningProxy, Said, mark_of, own_entries, ready_backends
+from gitops.tasks.edge_running import (
+    RunningProxy,
+    Said,
+    lines_of,
+    mark_of,
+    own_entries,
+    ready_backends,
+    serving_places,
+)
 from gitops.tasks.network import take
 from gitops.tasks.outcome import Outcome, TaskError
 
@@ -163,8 +171,11 @@ class Edge:
         Where HAProxy has to be reloaded, what is to join backends that serve already does so after that, when
         its own check has reached it: a server that is in a file at a reload gets requests at once.
         """
-        current = parse(there.fragments.get(target.app, ""))
-        wanted = parse(target.text)
+        on_disk = parse(there.fragments.get(target.app, ""))
+        idle = lines_of(on_disk).keys() - serving_places(
+            look
+        )  # of a switch that broke off before they joined
+        current, wanted = without_servers(on_disk, idle), parse(target.text)
         own = own_entries(target.app, look.entries, self._assembled(there, target, target.text).routing)
         found = list(stages(current, wanted, own, ready_backends(look)))
         config = self._assembled(there, target, found[0].text(target.app))

@@ -66,6 +66,11 @@ def ready_backends(look: Look) -> frozenset[str]:
     return frozenset(stat.proxy for stat in look.stats if stat.server and _up(stat) and _checked(stat))
 
 
+def serving_places(look: Look) -> frozenset[Place]:
+    """The servers that HAProxy has in service, up or not."""
+    return frozenset((stat.proxy, stat.name) for stat in look.stats if stat.server and not _idle(stat))
+
+
 class RunningProxy:
     """One application's part of a running HAProxy."""
 
@@ -93,7 +98,7 @@ class RunningProxy:
         return (
             own_entries(self._app, look.entries, files.routing) == wanted.routing
             and wanted.by_header.keys() <= look.sections
-            and {place for place, stat in there.items() if not _idle(stat)} == _lines(wanted).keys()
+            and {place for place, stat in there.items() if not _idle(stat)} == lines_of(wanted).keys()
             and not self._unequal(wanted, there, lambda now, then: now != then)
         )
 
@@ -117,7 +122,7 @@ class RunningProxy:
             if reload or not wanted.by_header.keys() <= look.sections:
                 coming = self._coming(wanted, look)
                 self._reload(said)
-                self._until_checked(coming, _lines(wanted), _up)
+                self._until_checked(coming, lines_of(wanted), _up)
                 said.joined.update(coming)
                 reload, look = False, self.look()
             self._serve(wanted, files, look, said)
@@ -134,7 +139,7 @@ class RunningProxy:
 
     def _serve(self, wanted: Fragment, files: Assembled, look: Look, said: Said) -> None:
         """Everything that can be done without a reload."""
-        lines = _lines(wanted)
+        lines = lines_of(wanted)
         there = self._servers(look)
         # Who gets more gets it first: there is no moment in which nobody would take a request.
         weighed = self._weigh(wanted, there, lambda now, then: then > now)
@@ -157,11 +162,11 @@ class RunningProxy:
     def _coming(self, wanted: Fragment, look: Look) -> list[Place]:
         """The servers that it has not got, or that somebody has taken out of service."""
         there = self._servers(look)
-        return [place for place in _lines(wanted) if place not in there or _idle(there[place])]
+        return [place for place in lines_of(wanted) if place not in there or _idle(there[place])]
 
     def _route(self, wanted: Fragment, files: Assembled, look: Look, said: Said) -> None:
         """Routes requests to other backends, when one of their servers is up."""
-        own, lines = own_entries(self._app, look.entries, files.routing), _lines(wanted)
+        own, lines = own_entries(self._app, look.entries, files.routing), lines_of(wanted)
         changed = {key: backend for key, backend in wanted.routing.items() if own.get(key) != backend}
         self._until_served({backend for backend in changed.values() if wanted.servers.get(backend)}, lines)
         for key, backend in sorted(changed.items()):
@@ -178,7 +183,7 @@ class RunningProxy:
         self, wanted: Fragment, there: Mapping[Place, Stat], concerns: Callable[[int, int], bool]
     ) -> list[tuple[Place, int]]:
         """Servers that are there with another weight than they are to have, where that `concerns`, and it."""
-        weights = {place: _weight(line) for place, line in _lines(wanted).items()}
+        weights = {place: _weight(line) for place, line in lines_of(wanted).items()}
         return [
             (place, weights[place])
             for place, stat in there.items()
@@ -291,7 +296,7 @@ class RunningProxy:
             raise ProxyError(f"HAProxy refused `{text}`: {answer}")
 
 
-def _lines(fragment: Fragment) -> dict[Place, str]:
+def lines_of(fragment: Fragment) -> dict[Place, str]:
     """The servers of a fragment, and the arguments that `add server` takes."""
     return {
         (backend, server): line

@@ -110,7 +110,7 @@ def _status(address: str, host: str, path: str) -> int:
 
 
 def _status_is_fresh(shop: Shop) -> None:
-    """The plan to the good commit names every container, and status tells whether it would change anything."""
+    """The plan to the good commit names every container; status tells whether it would change anything."""
     good = shop.records.good(shop.name)
     done = shop.gitops("plan", shop.name, "--commit", good, "-o", "json") if good else None
     if done is None or not done.stdout:
