@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from gitops.desired.fields import Fields
 from gitops.desired.problems import Problems, quoted
 from gitops.desired.yaml import Node
-from gitops.model.stack import Ingress, Publish
+from gitops.model.stack import HTTP_PORT, Ingress, Publish
 
-HTTP_PORT = 80  # of the edge: shared by all applications, routed by x-ingress
 _LAST_PORT = 65535
 _WIDEST_RANGE = 1_000  # ports of one entry of `expose`
 _SHORT = re.compile(

@@ -9,11 +9,8 @@ from typing import Any
 
 from gitops.errors import PermanentError
 from gitops.model.plan import Backend, Role, Server
-from gitops.model.stack import Ingress, Stack
+from gitops.model.stack import HTTP_PORT, Ingress, Stack
 from gitops.render.environment import environment
-
-HTTP_PORT = 80
-"""The port of the frontend that all applications share."""
 
 _TIMES = "check inter 500ms fastinter 100ms downinter 100ms fall 2 rise 1"
 _SERVER_OPTIONS = {
