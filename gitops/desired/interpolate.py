@@ -2,10 +2,11 @@
 
 `$VAR`, `${VAR}`, `${VAR:-default}`, `${VAR-default}`, `${VAR:?message}`,
 `${VAR?message}`, `${VAR:+replacement}`, `${VAR+replacement}`, nested, and `$$`
-for a dollar sign; a `$` that begins neither stays as it is. Values come from the repo's `.env` files alone, never from the
-controller's own environment. A variable that is set nowhere and has no default
-is an error here, where Compose warns and goes on with an empty string: a fleet
-should not serve a commit that forgot its database host.
+for a dollar sign; a `$` that begins neither stays as it is. Values come from the
+repo's `.env` files alone, never from the controller's own environment. A variable
+that is set nowhere and has no default is an error here, where Compose warns and
+goes on with an empty string: a fleet should not serve a commit that forgot its
+database host.
 """
 
 from __future__ import annotations
@@ -23,11 +24,8 @@ _MAX_TEXT = 131_072  # characters of one interpolated value; Linux takes no long
 _MAX_TOTAL = 10_000_000  # characters of all of a file's
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _DOLLAR = re.compile(rf"\$(?:(?P<dollar>\$)|(?P<name>{_NAME})|(?P<brace>\{{))")
-# As far as the last `}` of the line (of the text where the line has none): which of them closes is then counted.
-_BRACED = re.compile(
-    rf"\$\{{(?P<name>{_NAME})(?:\}}|(?P<operator>:?[-?+])(?P<rest>(?-s:.*)(?=\}})|.*)\}})", re.DOTALL
-)
-_BRACE = re.compile(r"\{.|\}", re.DOTALL)
+_BEGINNING = re.compile(rf"\$\{{(?P<name>{_NAME})(?P<then>\}}|:?[-?+])")
+_BRACE = re.compile(r"\{[^\n]?|\}|\n")
 
 
 def substitute(text: str, variables: Mapping[str, str]) -> str:
@@ -111,32 +109,38 @@ class _Expression:
 
 def _expression(text: str, start: int) -> _Expression:
     """The expression whose `${` stands at `start`."""
-    match = _BRACED.match(text, start)
+    match = _BEGINNING.match(text, start)
+    if match and match["then"] == "}":
+        return _Expression(match["name"], "", "", match.end())
+    end = _closing(text, start)
     if match is None:
-        line = text[start:].split("\n", 1)[0]
-        if "}" not in line:
-            raise PermanentError("`${` without its `}`", hint="write `$$` for a dollar sign")
         raise PermanentError(
-            f"{quoted(line[: line.index('}') + 1])} is no variable",
+            f"{quoted(text[start:end])} is no variable",
             hint="`${NAME}`, `${NAME:-default}`, `${NAME:?message}` or `${NAME:+replacement}`",
         )
-    if match["operator"] is None:
-        return _Expression(match["name"], "", "", match.end())
-    end = _closing(text, start, match.end())
-    return _Expression(match["name"], match["operator"], text[match.start("rest") : end - 1], end)
+    return _Expression(match["name"], match["then"], text[match.end() : end - 1], end)
 
 
-def _closing(text: str, start: int, last: int) -> int:
-    """Behind the brace that closes the one at `start`, as Compose counts them; `last` where none does.
+def _closing(text: str, start: int) -> int:
+    """Behind the brace that closes the one at `start`, as Compose counts them.
 
-    Each `{` opens one, with or without its `$`, so that a default may be JSON; and what
-    follows a `{` is not looked at, so that `{}` opens without closing.
+    Each `{` opens one, with or without its `$`, so that a default may be JSON; what
+    follows a `{` is not looked at, so that `{}` opens without closing. Where the count
+    never ends, the last `}` of the line closes.
     """
-    opened = 0
-    for found in _BRACE.finditer(text, start, last):
+    opened = last = 0
+    for found in _BRACE.finditer(text, start):
+        if found[0].endswith("}"):
+            last = found.end()
+        if found[0] == "\n":
+            if last:
+                return last
+            continue
         opened += -1 if found[0] == "}" else 1
         if opened == 0:
-            return found.end()
+            return last
+    if not last:
+        raise PermanentError("`${` without its `}`", hint="write `$$` for a dollar sign")
     return last
 
 
@@ -148,7 +152,9 @@ def _replacement(expression: _Expression, variables: Mapping[str, str], depth: i
     value = variables.get(name)
     given = bool(value) if operator.startswith(":") else value is not None
     if given is not operator.endswith("+"):
-        _substitute(word, _ANYTHING, depth + 1)  # what is malformed is told, whether or not it is needed today
+        _substitute(
+            word, _ANYTHING, depth + 1
+        )  # what is malformed is told, whether or not it is needed today
         return "" if operator.endswith("+") else value or ""
     match operator[-1]:
         case "-" | "+":
@@ -167,7 +173,7 @@ class _Anything(dict[str, str]):
     def __missing__(self, key: str) -> str:
         return key
 
-    def get(self, key: str, default: object = None) -> str:  # type: ignore[override] # there is always one
+    def get(self, key: str, default: object = None) -> str:
         del default
         return key
 

@@ -71,7 +71,7 @@ def hint(error: Exception, *, trusted: bool) -> str:
 
 
 def encrypted_file(error: Exception, root: Path) -> Path | None:
-    """The first encrypted file of an inventory, where encryption is the reason of the error: it names none."""
+    """The first encrypted file of an inventory, where that is the reason of the error, which names none."""
     files = sorted(root.rglob("*")) if root.is_dir() and _is_vaults(error) else []
     return next((file for file in files if file.is_file() and file.read_bytes().startswith(_HEADER)), None)
 
