@@ -19,7 +19,9 @@ CMD ["cmd", "a b"]
 """
 SHOW = """\
 mkdir -p /www; for word in "$@"; do printf '<%s>' "$word"; done > /www/args
-for path in @app 'a+b=c:d' '~u' '$x&y(1)*,!' %20z; do mkdir -p "/www/$path"; echo "$path" > "/www/$path/index.html"; done
+for path in @app 'a+b=c:d' '~u' '$x&y(1)*,!'; do
+  mkdir -p "/www/$path"; echo "$path" > "/www/$path/index.html"
+done
 exec httpd -f -p 80 -h /www
 """
 BY_HAND = ["sh", "/show.sh", "by hand"]
@@ -70,7 +72,7 @@ def odd(shop: Shop) -> dict[str, Any]:
     image = shop.lab.run("image", "args:1", str(context)).splitlines()[-1]
     (shop.checkout / "app.env").write_text(ENV_FILE)
     (shop.checkout / ".env").write_text("LIMITS='{\"jobs\":2}'\nTOKEN=real\n")
-    overlay = '{services: {plain: {command: , environment: {TOKEN: }, healthcheck: {disable: true}}}}'
+    overlay = "{services: {plain: {command: , environment: {TOKEN: }, healthcheck: {disable: true}}}}"
     (shop.checkout / "compose.override.yaml").write_text(overlay)
     others = [host["name"] for host in shop.lab.data["hosts"] if host["name"] not in {"h1", "p1"}]
     constraints = [f"node.hostname != {name}" for name in others]

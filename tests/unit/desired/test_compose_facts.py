@@ -1,4 +1,4 @@
-"""What Docker Compose makes of tricky inputs, as data: `docker compose config` 2.40.3, run without any environment.
+"""What Docker Compose makes of tricky inputs, as data: `docker compose config` 2.40.3 without environment.
 
 Each file of `facts/` is a list of rows: the input, and what Compose gives; null where both refuse it.
 What is refused here alone, and why, stands in docs/reference/compose.md.
@@ -26,7 +26,9 @@ VOLUMES = "volumes: {va: , wa: }\n"
 
 
 def facts(name: str) -> list[Any]:
-    return [pytest.param(*row, id=f"{row[0]!r}"[:60]) for row in json.loads((FACTS / f"{name}.json").read_text())]
+    return [
+        pytest.param(*row, id=f"{row[0]!r}"[:60]) for row in json.loads((FACTS / f"{name}.json").read_text())
+    ]
 
 
 @pytest.mark.parametrize(("text", "variables", "expected"), facts("dotenv"))
@@ -134,14 +136,16 @@ def test_where_env_files_look_names_up(first: str, second: str, dot: str, expect
         ("", None),
         (".s", None),
         ("s", None),
-        ("١s", None),
+        ("\u0661s", None),
     ],
 )
 def test_durations(text: str, expected: float | None) -> None:
     assert seconds(text) == expected
 
 
-@pytest.mark.parametrize("command", ["a && b", "a | b", "a > f", "a; b", "a & b", "a <b", "a;", "http://x/?a=1&b=2"])
+@pytest.mark.parametrize(
+    "command", ["a && b", "a | b", "a > f", "a; b", "a & b", "a <b", "a;", "http://x/?a=1&b=2"]
+)
 def test_an_operator_of_a_shell_is_refused_where_compose_drops_it_with_all_that_follows(command: str) -> None:
     (problem,) = service_problems(f"command: '{command}'")
     assert "no shell runs it" in problem

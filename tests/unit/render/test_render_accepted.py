@@ -1,4 +1,4 @@
-"""Whatever `gitops validate` accepts is rendered: no later check refuses it, and nothing in it ends a word."""
+"""Whatever `gitops validate` accepts is rendered: no later check refuses it, nothing in it ends a word."""
 
 from __future__ import annotations
 
@@ -26,10 +26,14 @@ ODD = "aA0.-_~/@+=:!$&'()*,;%2#\"\\ \n{}<>|é"
 TEXT = st.one_of(st.text(st.sampled_from("aA0.-_/"), max_size=8), st.text(st.sampled_from(ODD), max_size=4))
 NAME = st.one_of(st.sampled_from(["web", "a.b", "a_b", "a-b", "0", "x" * 63, "a..b"]), TEXT)
 IMAGE = st.one_of(
-    st.sampled_from(["web", "r.example.com/a/b__c:X_1", "localhost/a", "h:5000/a@sha256:" + "0" * 64, "Web/a"]), TEXT
+    st.sampled_from(
+        ["web", "r.example.com/a/b__c:X_1", "localhost/a", "h:5000/a@sha256:" + "0" * 64, "Web/a"]
+    ),
+    TEXT,
 )
 PATH = st.one_of(
-    st.sampled_from(["/", "/@app", "/a+b=c:d", "/~u/$x&y(1)*,!", "/%7Eu", "/%00", "/a;b", "/a'"]), TEXT.map("/".__add__)
+    st.sampled_from(["/", "/@app", "/a+b=c:d", "/~u/$x&y(1)*,!", "/%7Eu", "/%00", "/a;b", "/a'"]),
+    TEXT.map("/".__add__),
 )
 HOST = st.one_of(st.sampled_from(["shop.example.com", "A.B", "198.18.0.1", "a_b", "x" * 64, "*.a"]), TEXT)
 VALUE = st.one_of(st.none(), st.booleans(), st.integers(-2, 70_000), TEXT)
@@ -44,11 +48,16 @@ SERVICE = st.fixed_dictionaries(
         "labels": st.dictionaries(TEXT, VALUE, max_size=3),
         "healthcheck": st.fixed_dictionaries(
             {"test": WORDS},
-            optional={"interval": st.sampled_from(["0s", "1us", "1ms", "30s", ".5s"]), "retries": st.integers(-1, 3)},
+            optional={
+                "interval": st.sampled_from(["0s", "1us", "1ms", "30s", ".5s"]),
+                "retries": st.integers(-1, 3),
+            },
         ),
         "hostname": HOST,
         "user": TEXT,
-        "stop_signal": st.one_of(st.sampled_from(["TERM", "sigusr1", "9", "65", "SIGRTMIN+3", "SIGFOO"]), TEXT),
+        "stop_signal": st.one_of(
+            st.sampled_from(["TERM", "sigusr1", "9", "65", "SIGRTMIN+3", "SIGFOO"]), TEXT
+        ),
         "working_dir": TEXT,
         "expose": st.lists(PORT, max_size=2),
         "ports": st.lists(PORT, max_size=2),
@@ -57,7 +66,9 @@ SERVICE = st.fixed_dictionaries(
         ),
         "volumes": st.lists(st.tuples(NAME, TEXT).map("{0[0]}:/{0[1]}".format), max_size=2),
         "tmpfs": TEXT.map("/".__add__),
-        "ulimits": st.dictionaries(st.sampled_from(["nofile", "core", "any"]), st.integers(-1, 9), max_size=2),
+        "ulimits": st.dictionaries(
+            st.sampled_from(["nofile", "core", "any"]), st.integers(-1, 9), max_size=2
+        ),
         "extra_hosts": st.dictionaries(HOST, st.just("198.18.0.9"), max_size=2),
     },
 )
@@ -114,7 +125,9 @@ def _check_body(body: dict[str, Any]) -> None:
         assert 2 <= len(bind.split(":")) <= 3
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+)
 @given(st.dictionaries(NAME, SERVICE, min_size=1, max_size=2), st.dictionaries(NAME, st.none(), max_size=2))
 def test_whatever_is_accepted_is_rendered(services: dict[str, Any], volumes: dict[str, None]) -> None:
     volumes = {name: None for name in volumes if accepted({"web": {"image": "web"}}, {name: None})}
@@ -146,6 +159,8 @@ def test_a_path_may_have_what_urls_have(path: str) -> None:
     rendered(stack)
 
 
-@pytest.mark.parametrize("path", ["/a b", "/a#", '/a"', "/a'", "/a;b", "/a\\b", "/%0a", "/%7f", "/%", "/%zz", "/a?b", "/é"])
+@pytest.mark.parametrize(
+    "path", ["/a b", "/a#", '/a"', "/a'", "/a;b", "/a\\b", "/%0a", "/%7f", "/%", "/%zz", "/a?b", "/é"]
+)
 def test_a_path_that_is_none_is_refused_by_validate(path: str) -> None:
     assert accepted({"web": {"image": "web", "x-ingress": {"port": 80, "path": path}}}, {}) is None
