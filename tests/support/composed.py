@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gitops.model.stack import Mount, Stack
+from gitops.model.stack import Logging, Mount, Stack
 
 
 def composed(stack: Stack) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def composed(stack: Stack) -> dict[str, Any]:
         ),
         "volumes": [_volume(mount) for mount in spec.mounts if mount.kind != "tmpfs"],
         "healthcheck": list(check.test) if check and check.test else None,
-        "logging": [spec.logging.driver, dict(spec.logging.options)] if spec.logging.driver else None,
+        "logging": [spec.logging.driver, dict(spec.logging.options)] if spec.logging != Logging() else None,
         "ulimits": {limit.name: [limit.soft, limit.hard] for limit in spec.ulimits},
         "memory": spec.memory_limit,
         "shm_size": spec.shm_size,
