@@ -24,6 +24,7 @@ from gitops.desired.variables import HOST_NAME, check_kept, check_untrusted, exp
 from gitops.desired.yaml import check_limits, syntax_error
 from gitops.errors import PermanentError, Where
 from gitops.model.fleet import CONTAINER_HOSTS, LOAD_BALANCERS, Fleet, Host
+from gitops.model.routes import ADDRESS
 
 Variable = str | int | float | bool
 
@@ -265,6 +266,11 @@ def _host(
     address = str(
         found.get("gitops_address") or found.get("ansible_host") or found.get("ansible_ssh_host") or name
     )
+    address = address.removeprefix("[").removesuffix("]")
+    if CONTAINER_HOSTS in groups and not ADDRESS.fullmatch(address):
+        hint = "set `gitops_address` to a name, or to an address without a zone"
+        problems.report(f"host {name}: no edge reaches {quoted(address)}", _origin(host.name, places), hint)
+        return []
     labels = _labels(ansible, raw, f"host {name}", places, problems, trusted=trusted)
     return [Host(name, address, groups, tuple(sorted(found.items())), labels)]
 

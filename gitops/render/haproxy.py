@@ -9,7 +9,7 @@ from typing import Any
 
 from gitops.errors import PermanentError
 from gitops.model.plan import Backend, Role, Server
-from gitops.model.routes import HOST, PATH
+from gitops.model.routes import ADDRESS, HOST, PATH
 from gitops.model.stack import Ingress, Stack
 from gitops.render.environment import environment
 
@@ -28,7 +28,6 @@ _EDGE = Role()
 
 # What may stand in haproxy.cfg; everything else could end a word or a line there.
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
-_ADDRESS = re.compile(r"[A-Za-z0-9.:-]+")
 
 
 @dataclass(frozen=True)
@@ -187,7 +186,7 @@ def _check(app: str, routes: Iterable[_Route], backends: Iterable[Backend], name
         words += [("x-ingress host", HOST, route.host)] if route.host else []
         words += [("x-ingress path", PATH, route.path)]
     for server in (server for backend in backends for server in backend.servers):
-        words += [("server name", _NAME, server.name), ("host address", _ADDRESS, server.address)]
+        words += [("server name", _NAME, server.name), ("host address", ADDRESS, server.address)]
     for what, allowed, text in words:
         if not allowed.fullmatch(text):
             raise PermanentError(

@@ -12,6 +12,9 @@ from ansible.parsing.vault import VaultLib, VaultSecret
 from gitops.desired import inventory
 from gitops.errors import InvalidInputError, PermanentError
 from gitops.model.fleet import Fleet
+from gitops.model.plan import Backend, Server
+from gitops.model.stack import ContainerSpec, Ingress, Service, Stack
+from gitops.render.haproxy import fragment
 
 HOSTS = """\
 container_hosts:
@@ -376,3 +379,25 @@ def test_nobody_is_asked_for_a_password(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(constants, "DEFAULT_VAULT_IDENTITY_LIST", ["prod@prompt"])
     with pytest.raises(InvalidInputError, match="the vault password prod would have to be asked for"):
         inventory.load(_vaulted(tmp_path), trusted=True)
+
+
+@pytest.mark.parametrize(
+    ("said", "address"),
+    [("web_1", "web_1"), ("'2001:db8::1'", "2001:db8::1"), ("'[2001:db8::1]'", "2001:db8::1")],
+)
+def test_what_an_inventory_calls_an_address_an_edge_reaches(tmp_path: Path, said: str, address: str) -> None:
+    files = {"hosts.yml": f"container_hosts: {{hosts: {{h1: {{ansible_host: {said}}}}}}}\n"}
+    (host,) = inventory.load(_write(tmp_path, files), trusted=True).hosts
+    assert host.address == address
+    stack = Stack("shop", "c" * 40, (Service("web", ContainerSpec("web"), ingress=(Ingress(80),)),))
+    assert f" {address}:20001" in fragment(
+        stack, None, (Backend("web", 80, (Server("a", host.address, 20001),)),)
+    )
+
+
+def test_an_address_with_a_zone_is_none_for_an_edge(tmp_path: Path) -> None:
+    files = {"hosts.yml": "container_hosts: {hosts: {h1: {ansible_host: 'fe80::1%eth0'}}}\n"}
+    (found,) = _problems(tmp_path, files, trusted=True)
+    assert found.startswith(
+        "prod/hosts.yml:1:27: host h1: no edge reaches `fe80::1%eth0` (set `gitops_address`"
+    )
