@@ -138,8 +138,6 @@ def test_what_a_job_cannot_have(keys: str, key: str, why: str) -> None:
         ("x-fence: true", "4:14: services.web.x-fence: only a job is a fence (`x-job` makes it one)"),
         ("x-job:", "4:5: services.web.x-job: expected a mapping, found nothing"),
         ("x-job: {timeout: 0s}", "4:22: services.web.x-job.timeout: a job needs time (leave it out for 10m)"),
-        ("x-jobs: {}", "4:5: unknown key `x-jobs` in services.web (did you mean `x-job`?)"),
-        ("x-jop: {}", "4:5: unknown key `x-jop` in services.web (did you mean `x-job`?)"),
         ("x-job: {wen: in-order}", "4:13: unknown key `wen` in services.web.x-job (did you mean `when`?)"),
         ("deploy: {mode: global-job}", f"4:20: services.web.deploy.mode: {GLOBAL_JOB}"),
     ],
