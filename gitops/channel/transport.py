@@ -51,15 +51,22 @@ class Transport(Protocol):
         """The process that carries it: another one later is another connection. 0 where there is none."""
         ...
 
-    def run(self, command: str, stdin: bytes, timeout_s: float) -> Completed:
-        """Runs a command line of the user's shell."""
-        ...
-
-    def pipe(self, command: str, timeout_s: float, *, echo: bool = False) -> socket.socket:
+    def pipe(
+        self, command: str, timeout_s: float, *, echo: bool = False, errors: socket.socket | None = None
+    ) -> socket.socket:
         """A socket that is a command's standard input and output; closing it ends both.
 
-        `echo`: what the command writes to its standard error comes back as its input for as long
-        as the connection stands, whatever becomes of this process.
+        The login shell may write first: see `gitops.channel.session`.
+
+        Args:
+            command: a command line of the user's shell.
+            timeout_s: of the socket.
+            echo: what the command writes to its standard error comes back as its input for as long
+                as the connection stands, whatever becomes of this process.
+            errors: where its standard error goes instead; the caller closes its own copy.
+
+        Raises:
+            SessionLimitError: sshd allows no further session.
         """
         ...
 
