@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -25,15 +26,18 @@ from gitops.channel.failures import (
     UnreachableError,
 )
 from gitops.channel.folder import VARIABLE
+from gitops.channel.forwarding import why_closed
 from gitops.channel.holder import Held, Owner, look, owner, take_over
 from gitops.channel.local import LocalTransport
 from gitops.channel.lock import Lock, Shared, held_elsewhere, lost, read_record, take
 from gitops.channel.proxy import Proxy
 from gitops.channel.reader import Asked, Question, Reader
+from gitops.channel.relay import Relay, Relayed
 from gitops.channel.resolve import records_folder, settings_for, transport_for
 from gitops.channel.session import after, marking, new_mark, open_session, refused
+from gitops.channel.slots import take_slot
 from gitops.channel.ssh import SshTransport
-from gitops.channel.transport import Completed, Transport, shell
+from gitops.channel.transport import Completed, OwningSocket, Transport, shell
 from gitops.errors import GitopsError, Where
 
 T = TypeVar("T")
@@ -42,6 +46,7 @@ CONNECT_S = 30.0
 RUN_S = 30.0
 SETTLE_S = 5.0  # for the connection of a playbook that has ended to end too
 SETTLE_POLL_S = 0.05
+KEEP_S = 0.3  # an idle connection to the engine that is a session, of which there are few
 ENGINE, STATS, MASTER = ".e", ".s", ".m"  # what is appended to the control path
 
 WRITE = r"""
@@ -80,6 +85,7 @@ class Channel:
         self._bound = False  # to the connection that stands: it acts under a lock
         self._facts: Facts | None = None
         self._engine: Engine | None = None
+        self._relay: Relay | None = None
         self._asked: Asked = Reader(self._open_shell)
 
     @classmethod
@@ -124,16 +130,28 @@ class Channel:
         place = str(way["place"])
         transport = LocalTransport(Path(place)) if way["kind"] == "local" else SshTransport(name, place)
         channel = cls(name, transport, Settings(**way["settings"]))
+        if "relay" in way:
+            channel._asked = Relayed(str(way["relay"]), transport.record, transport.carrier)
         channel._insist(need_lock)
         return channel
+
+    def relayed(self, relay: Relay) -> None:
+        """From now on `way` lets other processes use this channel's shell instead of one of their own."""
+        self._relay = relay
 
     def way(self) -> dict[str, Any]:
         """How another process of this machine finds this channel's connection; plain data for `over`."""
         record = Path(self._transport.record)
         ssh_kind = isinstance(self._transport, SshTransport)
         place = record.with_suffix("") if ssh_kind else record.parent
-        kind = "ssh" if ssh_kind else "local"
-        return {"kind": kind, "place": str(place), "settings": asdict(self._settings)}
+        found = {
+            "kind": "ssh" if ssh_kind else "local",
+            "place": str(place),
+            "settings": asdict(self._settings),
+        }
+        if self._relay is not None and ssh_kind:
+            found["relay"] = self._relay.serve(self._transport.record, self.answer)
+        return found
 
     def _insist(self, need_lock: bool) -> None:
         """Refuses to act beside whoever holds the lock, or without it."""
@@ -292,7 +310,7 @@ class Channel:
 
     def _opened(
         self, command: Callable[[str], str], *, errors: bool = False, timeout_s: float = RUN_S
-    ) -> tuple[socket.socket, socket.socket | None]:
+    ) -> tuple[OwningSocket, socket.socket | None]:
         try:
             return open_session(self._transport, command, timeout_s, errors=errors)
         except GitopsError as error:
@@ -341,7 +359,12 @@ class Channel:
                     )
                 connect = partial(self._dial, ENGINE, lambda known: known.engine)
                 self._engine = Engine(
-                    connect, host=self.name, about=_load(self._about_path), learned=self._remember
+                    connect,
+                    host=self.name,
+                    about=_load(self._about_path),
+                    learned=self._remember,
+                    explain=lambda: self._why_closed(self.facts.engine),
+                    keep_s=None if self.facts.engine.direct else KEEP_S,
                 )
             return self._engine
 
@@ -349,7 +372,15 @@ class Channel:
         """The host's HAProxy."""
         stats = partial(self._dial, STATS, lambda known: known.stats)
         master = partial(self._dial, MASTER, lambda known: known.master)
-        return Proxy(stats, master)
+        return Proxy(stats, master, lambda: self._why_closed(self.facts.stats, certain=True))
+
+    def _why_closed(self, place: Socket, *, certain: bool = False) -> GitopsError | None:
+        """Why a socket of the host that this one forwards is closed at once, where that can be told."""
+        if not place.direct or not isinstance(self._transport, SshTransport):
+            return None
+        with suppress(GitopsError):
+            return why_closed(self._put, place.path, self.name, certain=certain)
+        return None
 
     def _dial(self, suffix: str, which: Callable[[Facts], Socket], timeout_s: float) -> socket.socket:
         place = which(self.facts)
@@ -372,7 +403,17 @@ class Channel:
         def command(mark: str) -> str:
             return shell(marking(script, mark), sudo=True)
 
-        return self._again(lambda: self._opened(command, timeout_s=timeout_s)[0])
+        return self._again(lambda: self._in_slot(command, timeout_s))
+
+    def _in_slot(self, command: Callable[[str], str], timeout_s: float) -> socket.socket:
+        """A session that carries a socket; there are at most so many of them at a time."""
+        slot = take_slot(self._transport.record)
+        with ExitStack() as undo:
+            undo.callback(os.close, slot)
+            link, _ = self._opened(command, timeout_s=timeout_s)
+            link.also(lambda: os.close(slot))
+            undo.pop_all()
+        return link
 
     # --- the lock ---
 

@@ -59,7 +59,7 @@ class LocalTransport:
         *,
         echo: bool = False,  # noqa: ARG002 - of the protocol
         errors: socket.socket | None = None,
-    ) -> socket.socket:
+    ) -> OwningSocket:
         """A socket that is a command's standard input and output. No echo: no connection could be cut."""
         ours, theirs = socket.socketpair()
         ours.settimeout(timeout_s)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from gitops.channel.failures import LoginShellError, UnreachableError
-from gitops.channel.transport import Transport
+from gitops.channel.transport import OwningSocket, Transport
 
 MOST_NOISE = 1 << 20
 """Bytes that a login shell may print before its command runs, on either stream."""
@@ -76,7 +76,7 @@ def open_session(
     *,
     echo: bool = False,
     errors: bool = False,
-) -> tuple[socket.socket, socket.socket | None]:
+) -> tuple[OwningSocket, socket.socket | None]:
     """Runs a command on a host whose output begins with a mark, and reads until that.
 
     Args:

@@ -194,7 +194,7 @@ class SshTransport:
 
     def pipe(
         self, command: str, timeout_s: float, *, echo: bool = False, errors: socket.socket | None = None
-    ) -> socket.socket:
+    ) -> OwningSocket:
         """A socket that is a command's standard input and output; with `echo` its errors are its input, too.
 
         The master itself gives the echo: it writes the errors into the far end of what it reads from.

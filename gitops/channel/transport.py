@@ -53,7 +53,7 @@ class Transport(Protocol):
 
     def pipe(
         self, command: str, timeout_s: float, *, echo: bool = False, errors: socket.socket | None = None
-    ) -> socket.socket:
+    ) -> OwningSocket:
         """A socket that is a command's standard input and output; closing it ends both.
 
         The login shell may write first: see `gitops.channel.session`.
@@ -90,12 +90,17 @@ class OwningSocket(socket.socket):
         timeout = taken.gettimeout()
         super().__init__(taken.family, taken.type, taken.proto, fileno=taken.detach())
         self.settimeout(timeout)
-        self._release = release
+        self._releases = [release]
+
+    def also(self, release: Callable[[], None]) -> None:
+        """Its end takes one more thing with it."""
+        self._releases.append(release)
 
     def _real_close(self) -> None:
         # Not `close`: a response that is still read from holds the socket open beyond it.
         super()._real_close()  # type: ignore[misc]  # the hook that ssl.SSLSocket uses too
-        self._release()
+        while self._releases:
+            self._releases.pop()()
 
 
 def shell(script: str, args: Sequence[str] = (), *, sudo: bool = False) -> str:
