@@ -23,6 +23,7 @@ from gitops.channel.failures import (
     LockHeldError,
     LockLostError,
     LoginShellError,
+    SessionLimitError,
     UnreachableError,
 )
 from gitops.channel.folder import VARIABLE
@@ -35,7 +36,7 @@ from gitops.channel.reader import Asked, Question, Reader
 from gitops.channel.relay import Relay, Relayed
 from gitops.channel.resolve import records_folder, settings_for, transport_for
 from gitops.channel.session import after, marking, new_mark, open_session, refused
-from gitops.channel.slots import take_slot
+from gitops.channel.slots import WAIT_S, take_slot
 from gitops.channel.ssh import SshTransport
 from gitops.channel.transport import Completed, OwningSocket, Transport, shell
 from gitops.errors import GitopsError, Where
@@ -296,6 +297,23 @@ class Channel:
             raise lost(self.name)
         return self._asked.ask(question)
 
+    def sessions_allowed(self, wanted: int) -> int:
+        """How many sessions sshd allows the connection at a time, up to those wanted: tries it.
+
+        The shell that answers questions is one of them.
+        """
+        self.run("true")
+        if not isinstance(self._transport, SshTransport):
+            return wanted
+        with ExitStack() as ending:
+            for opened in range(1, wanted):
+                try:
+                    link = self._transport.pipe(shell("exec cat"), RUN_S)
+                except SessionLimitError:
+                    return opened
+                ending.callback(link.close)
+        return wanted
+
     def _put(self, question: Question) -> Completed:
         return self._again(lambda: self._asked.ask(question))
 
@@ -407,13 +425,23 @@ class Channel:
 
     def _in_slot(self, command: Callable[[str], str], timeout_s: float) -> socket.socket:
         """A session that carries a socket; there are at most so many of them at a time."""
-        slot = take_slot(self._transport.record)
+        deadline = time.monotonic() + WAIT_S
+        slot = take_slot(self._transport.record, wait_s=WAIT_S)
         with ExitStack() as undo:
             undo.callback(os.close, slot)
-            link, _ = self._opened(command, timeout_s=timeout_s)
+            link = self._when_allowed(lambda: self._opened(command, timeout_s=timeout_s)[0], deadline)
             link.also(lambda: os.close(slot))
             undo.pop_all()
         return link
+
+    def _when_allowed(self, action: Callable[[], T], deadline: float) -> T:
+        """Opens a session as soon as sshd allows one more: those that carry an engine end by and by."""
+        while True:
+            try:
+                return action()
+            except SessionLimitError:
+                if time.monotonic() > deadline:
+                    raise
 
     # --- the lock ---
 

@@ -18,7 +18,7 @@ from gitops.errors import GitopsError, Where
 ASK_S = 10.0
 SETTINGS = ("AllowStreamLocalForwarding", "AllowTcpForwarding", "DisableForwarding")
 
-# $1 a socket. Says whether a process listens there, then the lines of sshd's files by which it may not forward.
+# $1 a socket. Says whether a process listens there, then the lines by which sshd may not forward.
 LOOK = r"""
 real=$(readlink -f "$1") || real=$1
 while read -r _ _ _ flags _ _ _ path; do

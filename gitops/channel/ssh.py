@@ -215,7 +215,7 @@ class SshTransport:
         output: socket.socket,
         errors: socket.socket | None,
     ) -> Control:
-        """A session with these descriptors. One that has just ended may still count at sshd: it is asked again."""
+        """A session with these descriptors; asked again, as one that has just ended may still count."""
         deadline = time.monotonic() + ENDS_S
         while True:
             with ExitStack() as undo, Path(os.devnull).open("r+b", buffering=0) as nowhere, self._named():
@@ -411,6 +411,8 @@ def failure(words: str) -> GitopsError:
         return HostKeyError("the host's key is not known", hint="compare it and add it to known_hosts")
     if "Permission denied" in words or "Too many authentication failures" in words:
         return AuthenticationError(f"SSH refused the user: {last}", hint="check ansible_user and the key")
+    if "Session open refused" in words:
+        return SessionLimitError("sshd refuses to open a session", hint=LIMIT_HINT)
     if "Invalid/incorrect password" in words:
         return AuthenticationError("SSH refused the password")
     return UnreachableError(f"SSH cannot connect: {last}")
