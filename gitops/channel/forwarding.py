@@ -23,7 +23,8 @@ LOOK = r"""
 real=$(readlink -f "$1") || real=$1
 while read -r _ _ _ flags _ _ _ path; do
   if [ "$flags" = 00010000 ]; then
-    case $path in "$1" | "$real" | "/var$real") echo listens; break ;; esac
+    # HAProxy listens under another name first, which the kernel goes on to show.
+    case $path in "$1" | "$real" | "/var$real" | "$1".*.tmp | "$real".*.tmp) echo listens; break ;; esac
   fi
 done < /proc/net/unix
 for file in /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf; do

@@ -17,6 +17,7 @@ from gitops.channel.failures import (
     HostSetupError,
     LoginShellError,
     SessionLimitError,
+    UnreachableError,
 )
 from gitops.channel.slots import SLOTS
 from gitops.channel.ssh import SESSIONS
@@ -107,8 +108,9 @@ class _Examination:
         """One after the other."""
         yield self._guarded("sessions", self._sessions)
         if self.host.runs_containers:
-            yield self._guarded("engine", self._engine)
-            if self.facts.engine.path and self._permitted(self.facts.engine):
+            engine = self._guarded("engine", self._engine)
+            yield engine
+            if engine.ok:
                 yield self._guarded("disk space", self._space)
         yield self._guarded("state folder", self._folder)
         yield self._guarded("lock", self._lock)
@@ -272,9 +274,13 @@ class _Examination:
             )
         if not self._permitted(socket):
             return self._bad("haproxy master", self._denied(socket), self._permit(socket))
-        workers = sum(
-            process.kind == "worker" and not process.old for process in self.channel.proxy().processes()
-        )
+        proxy = self.channel.proxy()
+        try:
+            processes = proxy.processes()
+        except UnreachableError:
+            proxy.stats()  # where sshd does not forward, this says so
+            raise
+        workers = sum(process.kind == "worker" and not process.old for process in processes)
         if not workers:
             return self._bad("haproxy master", "it has no worker", "sudo systemctl restart haproxy")
         return self._good("haproxy master", f"answers at {socket.path}")

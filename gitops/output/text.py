@@ -175,7 +175,7 @@ def result_text(view: View) -> str:
 def _verdict(check: View) -> str:
     if not check["ok"]:
         return "FAIL"
-    return "warn" if check["warning"] else "ok"
+    return "warn" if check.get("warning") else "ok"
 
 
 def doctor_text(view: View) -> str:
@@ -192,7 +192,7 @@ def doctor_text(view: View) -> str:
         if check["fix"]:
             text.append(f"    on {check['fix_on']}: {_indented(check['fix'], 8)}")
     bad = sum(not check["ok"] for check in checks)
-    warnings = sum(check["warning"] for check in checks)
+    warnings = sum(check.get("warning", False) for check in checks)
     warned = f", {warnings} with a warning" if warnings else ""
     said = f"{bad} of {len(checks)} checks failed" if bad else f"all {len(checks)} checks ok"
     return "\n".join([*text, "", said + warned])

@@ -1,0 +1,106 @@
+"""A host of which doctor says that all is well can do a rollout and its way back; any other is refused first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.broken import Setup, applied, of_shell, of_sshd
+from support.labs import Lab
+from support.load import Load
+from support.shop import NEVER_HEALTHY, MakeShop
+
+from gitops.checkup.doctor import examine
+
+pytestmark = pytest.mark.lab
+
+STATE = "/var/lib/gitops"
+# Shared by all broken setups: one deployment, and after each of them it still serves.
+BROKEN = [
+    Setup(
+        "a state folder without the right to write", "h1",
+        f"chmod 0555 {STATE}", f"chmod 0755 {STATE}",
+        "state folder", (STATE, "Permission denied"),
+    ),
+    Setup(
+        "a full disk", "h1",
+        f"mount -t tmpfs -o size=4k,mode=0777 none {STATE}", f"umount {STATE}",
+        "state folder", (STATE, "No space left on device"),
+    ),
+    Setup(
+        "a full disk at the load balancer", "e1",
+        "mkdir /tmp/kept; cp -a /etc/haproxy/. /tmp/kept; mount -t tmpfs -o size=16k,mode=0777 none /etc/haproxy;"
+        " cp -a /tmp/kept/. /etc/haproxy",
+        "umount /etc/haproxy; rm -r /tmp/kept",
+        "haproxy.cfg", ("/etc/haproxy", "No space left on device"),
+    ),
+    of_sshd("h1", "MaxSessions 1", "sessions", "sshd", "session"),
+    of_sshd("h2", "AllowStreamLocalForwarding no", "engine", "AllowStreamLocalForwarding no"),
+    of_sshd("e1", "AllowTcpForwarding no", "haproxy", "AllowTcpForwarding no"),
+    of_shell("h1", "an account that is closed", "echo This account is currently not available.; exit 1",
+             "login shell", "This account is currently not available."),
+    of_shell("h1", "a login shell that prints without end", "exec yes",
+             "login shell", "more than 1 MiB"),
+    of_shell("h2", "a login shell that hangs", "exec sleep 600", "login shell", "runs no command within"),
+]  # fmt: skip
+
+NOISE = (
+    "echo hello; echo oops >&2; head -c 200000 /dev/urandom; printf 'no end of a line'; printf 'nor here' >&2"
+)
+
+
+def faults(lab: Lab) -> dict[tuple[str, str], dict[str, Any]]:
+    view = examine(None, Path(lab.data["inventory"]))
+    return {(check["host"], check["check"]): check for check in view["checks"] if not check["ok"]}
+
+
+def test_what_would_break_a_rollout_is_named_and_refused_before_a_container_is_touched(
+    lab: Lab, make_shop: MakeShop
+) -> None:
+    shop = make_shop("setup", replicas=2)
+    shop.deploy("1")
+    shop.compose["services"]["web"]["image"] = shop.image("2")
+    shop.push("version 2")
+    before = shop.containers()
+    with Load(lab.address("e1"), host="setup.test", clients=1, pause_s=0.1) as load:
+        for setup in BROKEN:
+            with applied(lab, setup):
+                found = faults(lab)
+                done = shop.gitops("sync", shop.name)
+            named = found.get((setup.host, setup.check))
+            assert named is not None, (setup.name, found)
+            assert {host for host, _ in found} == {setup.host}, (setup.name, found)
+            assert named["fix"], setup.name
+            for word in setup.cause:
+                assert word in named["message"], (setup.name, named)
+                assert word in done.stderr + done.stdout, (setup.name, done.stdout, done.stderr)
+            assert done.returncode == 1, (setup.name, done.stdout, done.stderr)
+            assert shop.containers() == before, setup.name
+    assert not load.report.failures, load.report
+    assert list(load.report.answers) == ["1"]
+    assert len(shop.history()) == 1
+    assert shop.read("status", shop.name)["quarantined"] == []
+    assert faults(lab) == {}
+    assert shop.sync()["outcome"] == "succeeded"
+
+
+def test_two_sessions_and_a_login_shell_that_prints_are_enough(lab: Lab, make_shop: MakeShop) -> None:
+    hosts = [member["name"] for member in [*lab.data["hosts"], *lab.data["edges"]]]
+    setups = [of_sshd(host, "MaxSessions 2", "") for host in hosts]
+    setups += [of_shell(host, "noise", NOISE) for host in hosts]
+    with applied(lab, *setups):
+        assert faults(lab) == {}
+        shop = make_shop("two", served=True, replicas=2)
+        shop.deploy("1")
+        web = shop.compose["services"]["web"]
+        healthy = web["healthcheck"]
+        web["healthcheck"] = {"test": NEVER_HEALTHY, "interval": "200ms", "retries": 2}
+        shop.push("never healthy")
+        assert shop.sync()["outcome"] == "rolled-back"
+        web["healthcheck"] = healthy
+        shop.deploy("2")
+        assert shop.gitops("rollback", shop.name).returncode == 0
+        assert shop.read("status", shop.name)["health"] == "healthy"
+        assert "web" in shop.gitops("logs", shop.name).stdout
+        assert faults(lab) == {}
