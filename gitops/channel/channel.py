@@ -211,12 +211,12 @@ class Channel:
         done = self._transport.start(shell(marking(script, mark), args), CONNECT_S)
         try:
             answer = after(done.stdout, mark)
-        except LoginShellError:
+        except LoginShellError as error:
             self._transport.close()
-            if not done.stdout.strip():
-                error = refused(done.stderr)  # where it says why, as a shell that does not exist
-            error.where = Where(host=self.name)
-            raise error from None
+            # Some say why by their errors alone.
+            problem = error if done.stdout.strip() else refused(done.stderr)
+            problem.where = Where(host=self.name)
+            raise problem from None
         if done.code != 0:
             raise HostSetupError(f"the host's shell failed: {done.words}", where=Where(host=self.name))
         return answer

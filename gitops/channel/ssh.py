@@ -31,7 +31,7 @@ from gitops.channel.transport import Completed, OwningSocket, unix_connect
 from gitops.errors import GitopsError, PermanentError, Where
 
 ANSWER_S = 10.0  # a master is on this machine: it answers at once, or not at all
-SHELL_S = 8.0  # from a login that has succeeded to the end of the first command
+SHELL_S = 12.0  # from a login that has succeeded to the end of the first command
 ENDS_S = 5.0  # for sshd to notice that a session has ended
 LOOK_S = 0.05
 SSH_FAILED = 255

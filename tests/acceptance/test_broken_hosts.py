@@ -1,7 +1,8 @@
-"""A host of which doctor says that all is well can do a rollout and its way back; any other is refused first."""
+"""A host that doctor finds well can do a rollout and its way back; any other is refused before."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ BROKEN = [
     ),
     Setup(
         "a full disk at the load balancer", "e1",
-        "mkdir /tmp/kept; cp -a /etc/haproxy/. /tmp/kept; mount -t tmpfs -o size=16k,mode=0777 none /etc/haproxy;"
-        " cp -a /tmp/kept/. /etc/haproxy",
+        "mkdir /tmp/kept; cp -a /etc/haproxy/. /tmp/kept;"
+        " mount -t tmpfs -o size=16k,mode=0777 none /etc/haproxy; cp -a /tmp/kept/. /etc/haproxy",
         "umount /etc/haproxy; rm -r /tmp/kept",
         "haproxy.cfg", ("/etc/haproxy", "No space left on device"),
     ),
@@ -42,7 +43,10 @@ BROKEN = [
              "login shell", "This account is currently not available."),
     of_shell("h1", "a login shell that prints without end", "exec yes",
              "login shell", "more than 1 MiB"),
-    of_shell("h2", "a login shell that hangs", "exec sleep 600", "login shell", "runs no command within"),
+    replace(
+        of_shell("h2", "a login shell that hangs", "exec sleep 600", "login shell", "runs no command within"),
+        slow=True,
+    ),
 ]  # fmt: skip
 
 NOISE = (
@@ -74,7 +78,8 @@ def test_what_would_break_a_rollout_is_named_and_refused_before_a_container_is_t
             assert named["fix"], setup.name
             for word in setup.cause:
                 assert word in named["message"], (setup.name, named)
-                assert word in done.stderr + done.stdout, (setup.name, done.stdout, done.stderr)
+                said = done.stderr + done.stdout
+                assert word in said or (setup.slow and "no answer within" in said), (setup.name, said)
             assert done.returncode == 1, (setup.name, done.stdout, done.stderr)
             assert shop.containers() == before, setup.name
     assert not load.report.failures, load.report

@@ -26,6 +26,7 @@ class Setup:
         undone: what undoes it.
         check: the check of doctor that finds it; empty where the host is well all the same.
         cause: what doctor and sync say, each word of it.
+        slow: whether a sync on a busy machine may say no more than that the host does not answer in time.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Setup:
     undone: str
     check: str = ""
     cause: tuple[str, ...] = ()
+    slow: bool = False
 
 
 def of_sshd(host: str, setting: str, check: str, *cause: str) -> Setup:
