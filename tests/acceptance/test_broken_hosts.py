@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from support.broken import Setup, applied, of_shell, of_sshd
 from support.labs import Lab
 from support.load import Load
-from support.shop import NEVER_HEALTHY, MakeShop
+from support.shop import NEVER_HEALTHY, MakeShop, Shop
 
 from gitops.checkup.doctor import examine
 
@@ -54,8 +55,8 @@ NOISE = (
 )
 
 
-def faults(lab: Lab) -> dict[tuple[str, str], dict[str, Any]]:
-    view = examine(None, Path(lab.data["inventory"]))
+def faults(inventory: Path | str) -> dict[tuple[str, str], dict[str, Any]]:
+    view = examine(None, Path(inventory))
     return {(check["host"], check["check"]): check for check in view["checks"] if not check["ok"]}
 
 
@@ -70,7 +71,7 @@ def test_what_would_break_a_rollout_is_named_and_refused_before_a_container_is_t
     with Load(lab.address("e1"), host="setup.test", clients=1, pause_s=0.1) as load:
         for setup in BROKEN:
             with applied(lab, setup):
-                found = faults(lab)
+                found = faults(lab.data["inventory"])
                 done = shop.gitops("sync", shop.name)
             named = found.get((setup.host, setup.check))
             assert named is not None, (setup.name, found)
@@ -86,8 +87,31 @@ def test_what_would_break_a_rollout_is_named_and_refused_before_a_container_is_t
     assert list(load.report.answers) == ["1"]
     assert len(shop.history()) == 1
     assert shop.read("status", shop.name)["quarantined"] == []
-    assert faults(lab) == {}
+    assert faults(lab.data["inventory"]) == {}
     assert shop.sync()["outcome"] == "succeeded"
+
+
+def inventory_of_ops(lab: Lab, folder: Path) -> Path:
+    """The lab's inventory for a user who may open no socket and write no folder without sudo."""
+    place = folder / "inventory"
+    shutil.copytree(lab.data["inventory"], place)
+    variables = place / "group_vars" / "all.yml"
+    text = variables.read_text().replace("ansible_user: deploy", "ansible_user: ops")
+    variables.write_text(text + "ansible_become: true\n")
+    return place
+
+
+def test_a_user_who_may_not_open_the_engines_socket_needs_eight_sessions(
+    lab: Lab, make_shop: MakeShop, tmp_path: Path
+) -> None:
+    place = inventory_of_ops(lab, tmp_path)
+    hosts = [member["name"] for member in [*lab.data["hosts"], *lab.data["edges"]]]
+    with applied(lab, of_sshd("h1", "MaxSessions 7", "")):
+        assert list(faults(place)) == [("h1", "sessions")]
+        assert "allows 7 sessions on a connection, 8 are needed" in faults(place)["h1", "sessions"]["message"]
+    with applied(lab, *(of_sshd(host, "MaxSessions 8", "") for host in hosts)):
+        assert faults(place) == {}
+        there_and_back(make_shop("eight", served=True, replicas=8, inventory=str(place)))
 
 
 def test_two_sessions_and_a_login_shell_that_prints_are_enough(lab: Lab, make_shop: MakeShop) -> None:
@@ -95,17 +119,22 @@ def test_two_sessions_and_a_login_shell_that_prints_are_enough(lab: Lab, make_sh
     setups = [of_sshd(host, "MaxSessions 2", "") for host in hosts]
     setups += [of_shell(host, "noise", NOISE) for host in hosts]
     with applied(lab, *setups):
-        assert faults(lab) == {}
-        shop = make_shop("two", served=True, replicas=2)
-        shop.deploy("1")
-        web = shop.compose["services"]["web"]
-        healthy = web["healthcheck"]
-        web["healthcheck"] = {"test": NEVER_HEALTHY, "interval": "200ms", "retries": 2}
-        shop.push("never healthy")
-        assert shop.sync()["outcome"] == "rolled-back"
-        web["healthcheck"] = healthy
-        shop.deploy("2")
-        assert shop.gitops("rollback", shop.name).returncode == 0
-        assert shop.read("status", shop.name)["health"] == "healthy"
-        assert "web" in shop.gitops("logs", shop.name).stdout
-        assert faults(lab) == {}
+        assert faults(lab.data["inventory"]) == {}
+        there_and_back(make_shop("two", served=True, replicas=2))
+        assert faults(lab.data["inventory"]) == {}
+
+
+def there_and_back(shop: Shop) -> None:
+    """A deployment, one that fails, another one and its way back, and what else asks the hosts."""
+    shop.deploy("1")
+    web = shop.compose["services"]["web"]
+    healthy = web["healthcheck"]
+    web["healthcheck"] = {"test": NEVER_HEALTHY, "interval": "200ms", "retries": 2}
+    shop.push("never healthy")
+    assert shop.sync()["outcome"] == "rolled-back"
+    web["healthcheck"] = healthy
+    shop.deploy("2")
+    done = shop.gitops("rollback", shop.name)
+    assert done.returncode == 0, done.stderr
+    assert shop.read("status", shop.name)["health"] == "healthy"
+    assert "cannot be read" not in shop.gitops("logs", shop.name).stdout
