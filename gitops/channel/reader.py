@@ -23,6 +23,8 @@ Open = Callable[[], tuple[socket.socket, socket.socket]]
 
 TURN_S = 60.0
 """Seconds to wait for other questions to the same host, beside those of the question itself."""
+QUIET_S = 10.0
+"""Seconds without an answer to any question after which those that wait are not answered, either."""
 
 # What the shell does first. When its input ends (the question has taken too long, or nobody is left to read
 # the answer) it ends what it still runs: sshd counts a session until its last process has ended.
@@ -88,6 +90,7 @@ class Reader:
         self._link: socket.socket | None = None
         self._errors: socket.socket | None = None
         self._mutex = threading.Lock()
+        self._answered = 0  # questions so far
 
     def ask(self, question: Question) -> Completed:
         """Runs a script.
@@ -99,8 +102,7 @@ class Reader:
             ChannelTimeoutError: no answer in time.
             HostSetupError: no shell can be had, or the answer is too long.
         """
-        if not self._mutex.acquire(timeout=question.timeout_s + TURN_S):
-            raise ChannelTimeoutError("the host's shell is busy with other questions")
+        self._await_turn(question.timeout_s)
         try:
             if self._link is not None and self._errors is not None:
                 try:
@@ -117,6 +119,17 @@ class Reader:
         """Ends the shell; a later question opens a new one."""
         with self._mutex:
             self._drop()
+
+    def _await_turn(self, timeout_s: float) -> None:
+        """Waits for the questions before, as long as the host answers any: a dead one is noticed soon."""
+        deadline = time.monotonic() + timeout_s + TURN_S
+        answered = self._answered
+        while not self._mutex.acquire(timeout=max(timeout_s, QUIET_S)):
+            if answered == self._answered or time.monotonic() > deadline:
+                raise ChannelTimeoutError(
+                    "the host's shell does not answer: it is busy with another question"
+                )
+            answered = self._answered
 
     def _exchange(self, link: socket.socket, errors: socket.socket, question: Question) -> Completed:
         deadline = time.monotonic() + question.timeout_s
@@ -147,6 +160,7 @@ class Reader:
         except GitopsError:
             self._drop()  # what is left of this answer must not be taken for the next one
             raise
+        self._answered += 1
         stdout, _, code = bytes(texts[0]).rpartition(ends[0])
         return Completed(int(code), stdout, bytes(texts[1]).removesuffix(ends[1]))
 

@@ -6,8 +6,10 @@ import os
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -140,6 +142,33 @@ def test_a_script_that_hangs_is_ended_on_the_host(reader: Reader, tmp_path: Path
 def test_a_shell_that_has_ended_is_replaced(reader: Reader) -> None:
     reader.ask(Question("kill -9 $PPID", timeout_s=DEADLINE_S))
     assert reader.ask(Question("echo on", timeout_s=DEADLINE_S)).stdout == b"on\n"
+
+
+def test_whoever_waits_behind_a_dead_host_is_told_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gitops.channel.reader.QUIET_S", 0.2)
+    begun = threading.Event()
+    ours, theirs = socket.socketpair()
+    errors, far = socket.socketpair()
+
+    def open_shell() -> tuple[socket.socket, socket.socket]:
+        begun.set()
+        return ours, errors  # nobody answers at the other end
+
+    dead = Reader(open_shell)
+    first = threading.Thread(target=_until_it_fails, args=(dead, 5.0))
+    first.start()
+    begun.wait(DEADLINE_S)
+    with theirs, far, pytest.raises(ChannelTimeoutError, match="busy with another question"):
+        dead.ask(Question("true", timeout_s=0.1))
+    first.join(DEADLINE_S)
+    dead.close()
+
+
+def _until_it_fails(reader: Reader, timeout_s: float) -> None:
+    with suppress(ChannelTimeoutError, UnreachableError):
+        reader.ask(Question("true", timeout_s=timeout_s))
 
 
 # --- the controller's shell for its playbooks ---
