@@ -172,7 +172,11 @@ def _must_take(plan: Plan, present: Mapping[str, Channel], trigger: Trigger) -> 
     if trigger in {"heal", "drain"}:
         return
     proxies = {host for place in plan.places for host in place.hosts}
-    must_take(present, {host.name: host.name in proxies for host in plan.fleet.hosts if host.name in present})
+    must_take(
+        plan.app,
+        present,
+        {host.name: host.name in proxies for host in plan.fleet.hosts if host.name in present},
+    )
 
 
 def _planned(

@@ -137,11 +137,14 @@ class Proxy:
 
         Raises:
             ProxyError: the answer is not whole.
+            ForwardingRefusedError: sshd does not forward the socket.
         """
         # What is asked last is short and always there: an answer that broke off lacks it.
-        answer = _ask(
-            self._stats, ["show stat", *(f"show map {path}" for path in maps), "show info"], TIMEOUT_S
-        )
+        questions = ["show stat", *(f"show map {path}" for path in maps), "show info"]
+        try:
+            answer = _ask(self._stats, questions, TIMEOUT_S)
+        except UnreachableError as error:
+            raise self._explain() or error from error
         table, _, rest = answer.partition("\n\n")
         info = _pairs(rest)
         if not table.startswith("# ") or "Pid" not in info:

@@ -219,13 +219,13 @@ class _Examination:
         (trial,) = try_to_write(self.channel, [folder])
         see = f"df -h {folder}; sudo du -xh --max-depth=2 {folder} | sort -h | tail   # then free some space"
         if trial.problem:
-            denied = "ermission denied" in trial.problem or "o such file" in trial.problem
-            fix = allow if denied else see
-            fix = (
-                f"sudo mount -o remount,rw $(df -P {folder} | awk 'END {{print $6}}')"
-                if _READ_ONLY in trial.problem
-                else fix
-            )
+            fix = see
+            if _READ_ONLY in trial.problem:
+                fix = f"sudo mount -o remount,rw $(df -P {folder} | awk 'END {{print $6}}')"
+            elif trial.problem.startswith("/"):
+                fix = f"sudo chown -R {shlex.quote(self.facts.user)} {folder}"
+            elif "ermission denied" in trial.problem or "o such file" in trial.problem:
+                fix = allow
             return self._bad(check, f"user {self.facts.user} cannot write to {folder}: {trial.problem}", fix)
         found = f"{folder} is writable, {_size(trial.free)} free"
         if trial.free < LOW_SMALL:

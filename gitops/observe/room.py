@@ -8,15 +8,19 @@ from dataclasses import dataclass
 
 from gitops.channel import Channel
 from gitops.errors import GitopsError, TransientError, Where
-from gitops.observe.files import CONFIG, FOLDER
+from gitops.model.edge import CONFIG
+from gitops.observe.files import FOLDER
 
 PROXY_FOLDER = CONFIG.rpartition("/")[0]
 ASK_S = 15.0
 SIDE_BY_SIDE = 32
 
-# $1 and further: folders. For each a line `BYTES FREE WORDS`: how much could be written of what was tried,
-# KiB that are free on its file system, and why not all of it.
+# $1 an application or empty for all, then folders. For each a line `BYTES FREE WORDS`: how much could be written of what was tried,
+# KiB that are free on its file system, and why not all of it. What another
+# user has left of an application cannot be replaced either.
 TRY = r"""
+app=$1
+shift
 umask 077
 for folder do
   made=
@@ -24,6 +28,10 @@ for folder do
   if [ ! -d "$folder" ]; then said=$(mkdir -p "$folder" 2>&1) && made=yes; fi
   new=$folder/.gitops-trial.$$
   [ -n "$said" ] || said=$( { head -c 65536 /dev/zero > "$new"; } 2>&1)
+  for file in "$folder"/${app:-*}/release.json "$folder"/${app:-*}/haproxy.cfg; do
+    one=${file%/*}/
+    [ -n "$said" ] || [ ! -f "$file" ] || [ -w "$one" ] || said="$one: Permission denied"
+  done
   size=0
   if [ -f "$new" ]; then size=$(wc -c < "$new"); rm -f "$new"; fi
   free=$(df -Pk "$folder" 2>/dev/null | tail -n 1 | tr -s ' ' | cut -d ' ' -f 4)
@@ -59,14 +67,19 @@ class Trial:
     free: int
 
 
-def try_to_write(channel: Channel, folders: Iterable[str]) -> list[Trial]:
+def try_to_write(channel: Channel, folders: Iterable[str], app: str = "") -> list[Trial]:
     """Writes a file to each folder, as a deployment does, and removes it.
+
+    Args:
+        channel: to the host.
+        folders: where to.
+        app: the application whose files are to be replaced; empty for all that are there.
 
     Raises:
         GitopsError: the host cannot be asked.
     """
     wanted = list(folders)
-    done = channel.run(TRY, args=wanted, timeout_s=ASK_S)
+    done = channel.run(TRY, args=(app, *wanted), timeout_s=ASK_S)
     lines = done.stdout.decode(errors="replace").splitlines()
     if len(lines) != len(wanted):
         raise NoRoomError(f"the host's shell failed: {done.words}", where=Where(host=channel.name))
@@ -75,9 +88,11 @@ def try_to_write(channel: Channel, folders: Iterable[str]) -> list[Trial]:
 
 def _trial(folder: str, line: str) -> Trial:
     size, free, words = [*line.split(" ", 2), "", ""][:3]
-    complete = size.isdigit() and int(size) == TRIED
-    # What the shell says before: its own name, the line, the file.
-    problem = "" if complete else words.strip().rpartition(": ")[2] or "it takes less than was written"
+    complete = size.isdigit() and int(size) == TRIED and not words.strip()
+    # The shell says before it its own name, the line, the file; a folder below stays.
+    file, _, why = words.strip().rpartition(": ")
+    place = f"{file}: " if file.endswith("/") else ""
+    problem = "" if complete else place + (why or "it takes less than was written")
     return Trial(folder, problem, int(free) * 1024 if free.isdigit() else 0)
 
 
@@ -91,10 +106,11 @@ def free_bytes(channel: Channel, folder: str) -> int:
     return int(text) * 1024 if text.isdigit() else 0
 
 
-def must_take(channels: Mapping[str, Channel], proxies: Mapping[str, bool]) -> None:
+def must_take(app: str, channels: Mapping[str, Channel], proxies: Mapping[str, bool]) -> None:
     """Insists that hosts take what a deployment writes; asked before the first container is touched.
 
     Args:
+        app: the application.
         channels: by host name.
         proxies: the hosts to ask, and whether the deployment writes the HAProxy of each.
 
@@ -105,7 +121,7 @@ def must_take(channels: Mapping[str, Channel], proxies: Mapping[str, bool]) -> N
     def look(name: str) -> list[str]:
         try:
             folders = [FOLDER, PROXY_FOLDER] if proxies[name] else [FOLDER]
-            trials = try_to_write(channels[name], folders)
+            trials = try_to_write(channels[name], folders, app)
         except GitopsError as error:
             return [str(error)]
         return [

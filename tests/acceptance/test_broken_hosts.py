@@ -26,6 +26,11 @@ BROKEN = [
         "state folder", (STATE, "Permission denied"),
     ),
     Setup(
+        "files of another user", "h1",
+        f"chown -R root: {STATE}/setup", f"chown -R deploy: {STATE}/setup",
+        "state folder", (f"{STATE}/setup/: Permission denied",),
+    ),
+    Setup(
         "a full disk", "h1",
         f"mount -t tmpfs -o size=4k,mode=0777 none {STATE}", f"umount {STATE}",
         "state folder", (STATE, "No space left on device"),
