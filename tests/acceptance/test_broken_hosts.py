@@ -78,6 +78,7 @@ def test_what_would_break_a_rollout_is_named_and_refused_before_a_container_is_t
             with applied(lab, setup):
                 found = faults(lab.data["inventory"])
                 done = shop.gitops("sync", shop.name)
+                planned = shop.gitops("plan", shop.name) if "Forwarding" in setup.name else done
             named = found.get((setup.host, setup.check))
             assert named is not None, (setup.name, found)
             assert {host for host, _ in found} == {setup.host}, (setup.name, found)
@@ -86,6 +87,7 @@ def test_what_would_break_a_rollout_is_named_and_refused_before_a_container_is_t
                 assert word in named["message"], (setup.name, named)
                 said = done.stderr + done.stdout
                 assert word in said or (setup.slow and "no answer within" in said), (setup.name, said)
+                assert planned is done or word in planned.stderr + planned.stdout, (setup.name, planned)
             assert done.returncode == 1, (setup.name, done.stdout, done.stderr)
             assert shop.containers() == before, setup.name
     assert not load.report.failures, load.report
