@@ -25,7 +25,7 @@ from gitops.checkup.check import CONTROLLER, Check, bad, good, low, number
 from gitops.errors import GitopsError
 from gitops.model.fleet import Host
 from gitops.observe.files import FOLDER
-from gitops.observe.room import PROXY_FOLDER, free_bytes, try_to_write
+from gitops.observe.room import MISSING, PROGRAMS, PROXY_FOLDER, free_bytes, try_to_write
 
 DOCKER = (20, 10)
 PODMAN = (4,)
@@ -107,6 +107,7 @@ class _Examination:
     def checks(self) -> Iterator[Check]:
         """One after the other."""
         yield self._guarded("sessions", self._sessions)
+        yield self._guarded("programs", self._programs)
         if self.host.runs_containers:
             engine = self._guarded("engine", self._engine)
             yield engine
@@ -199,6 +200,13 @@ class _Examination:
             return self._good("sessions", f"sshd allows the {needed} that are needed{why}")
         message = f"sshd allows {allowed} sessions on a connection, {needed} are needed{why}"
         return self._bad("sessions", message, _more_sessions(needed))
+
+    def _programs(self) -> Check:
+        missing = self.channel.run(MISSING, args=PROGRAMS).stdout.decode(errors="replace").split()
+        if not missing:
+            return self._good("programs", f"{', '.join(PROGRAMS)} are there")
+        fix = "sudo apt-get install tar coreutils diffutils"
+        return self._bad("programs", f"there is no {', '.join(missing)}", fix)
 
     def _space(self) -> Check:
         root = str(self.channel.engine().info().get("DockerRootDir") or "/")

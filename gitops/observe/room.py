@@ -15,17 +15,23 @@ PROXY_FOLDER = CONFIG.rpartition("/")[0]
 ASK_S = 15.0
 SIDE_BY_SIDE = 32
 
-# $1 an application, or empty for all; then folders. For each a line `BYTES FREE WORDS`: how much could be
+# $1 an application, or empty for all (and programs are no matter); then folders. For each a line `BYTES FREE WORDS`: how much could be
 # written of what was tried, KiB that are free on its file system, and why not all of it. What another user
 # has left of an application cannot be replaced either.
 TRY = r"""
 app=$1
 shift
 umask 077
+missing=
+if [ -n "$app" ]; then
+  for program in PROGRAMS; do
+    command -v "$program" > /dev/null 2>&1 || missing="$missing $program"
+  done
+fi
 for folder do
   made=
-  said=
-  if [ ! -d "$folder" ]; then said=$(mkdir -p "$folder" 2>&1) && made=yes; fi
+  said=${missing:+"no program$missing on the host"}
+  if [ -z "$said" ] && [ ! -d "$folder" ]; then said=$(mkdir -p "$folder" 2>&1) && made=yes; fi
   new=$folder/.gitops-trial.$$
   [ -n "$said" ] || said=$( { head -c 65536 /dev/zero > "$new"; } 2>&1)
   for file in "$folder"/${app:-*}/release.json "$folder"/${app:-*}/haproxy.cfg; do
@@ -40,6 +46,11 @@ for folder do
 done
 """
 TRIED = 65536
+PROGRAMS = ("tar", "cksum", "sha256sum", "cmp", "base64")
+"""What scripts of ours run on hosts, beside what every shell script does."""
+TRY = TRY.replace("PROGRAMS", " ".join(PROGRAMS))
+# $1 and further: programs. Prints those that are not there.
+MISSING = 'for program do command -v "$program" >/dev/null 2>&1 || echo "$program"; done'
 # $1 a folder that the user may not read, perhaps not even reach: the nearest one above that it can.
 FREE = r"""
 folder=$1

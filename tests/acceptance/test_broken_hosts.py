@@ -42,6 +42,11 @@ BROKEN = [
         "umount /etc/haproxy; rm -r /tmp/kept",
         "haproxy.cfg", ("/etc/haproxy", "No space left on device"),
     ),
+    Setup(
+        "no tar", "h2",
+        "touch /tmp/none; mount --bind /tmp/none /usr/bin/tar", "umount /usr/bin/tar",
+        "programs", ("tar",),
+    ),
     of_sshd("h1", "MaxSessions 1", "sessions", "sshd", "session"),
     of_sshd("h2", "AllowStreamLocalForwarding no", "engine", "AllowStreamLocalForwarding no"),
     of_sshd("e1", "AllowTcpForwarding no", "haproxy", "AllowTcpForwarding no"),
