@@ -15,9 +15,9 @@ PROXY_FOLDER = CONFIG.rpartition("/")[0]
 ASK_S = 15.0
 SIDE_BY_SIDE = 32
 
-# $1 an application, or empty for all (and programs are no matter); then folders. For each a line `BYTES FREE WORDS`: how much could be
-# written of what was tried, KiB that are free on its file system, and why not all of it. What another user
-# has left of an application cannot be replaced either.
+# $1 an application, or empty for all of them, without a look at programs; then folders. For each a line
+# `BYTES FREE WORDS`: how much could be written of what was tried, KiB that are free on its file system, and
+# why not all of it. What another user has left of an application cannot be replaced either.
 TRY = r"""
 app=$1
 shift
