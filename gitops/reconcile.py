@@ -21,6 +21,7 @@ from gitops.leftovers import sweep
 from gitops.model.deployment import Deployment, Outcome
 from gitops.model.observed import Observed, ObservedHost
 from gitops.model.plan import Plan, Retire, Start
+from gitops.model.tolerance import ANY
 from gitops.observe.hosts import observe
 from gitops.observe.room import must_take
 from gitops.plan.drift import drifts, sentence
@@ -35,6 +36,9 @@ Trigger = Literal["push", "poll", "heal", "manual", "rollback", "resume", "drain
 
 AUTOMATIC: frozenset[Trigger] = frozenset({"poll", "push", "heal"})
 """What no person has asked for."""
+
+AGAIN_S = 2.0
+"""Until a slot is looked at again that waits for the repair of another one."""
 
 TOLERATED_S = 300.0
 """How long a service leaves a container alone whose failure was tolerated."""
@@ -103,7 +107,7 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         app.standby.warm()  # a rollout is likely: its playbook's program is loaded meanwhile
     mends = commit == good and request.trigger in AUTOMATIC
     left = left_alone(app) if mends else {}
-    terms = mending(left) if mends else Terms(tolerate=app.settings.tolerate_unreachable, jobs=jobs)
+    terms = Terms(tolerate=app.settings.tolerate_unreachable, jobs=jobs)
 
     try:
         desired = app.at(commit)
@@ -116,12 +120,13 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         previous = app.counted(previous, observed) if previous else None
         desired = app.counted(app.resolved(desired, channels, observed), observed)
         previous = desired if commit == good else previous
+        terms = mending(desired.stack, observed, left) if mends else terms
         plan = _planned(app, desired, previous, observed, terms, even=mends)
     except ImageError as problem:
         return _no_image(app, desired, previous, channels, observed.away, request, report, problem)
     except PermanentError as problem:
         return _refuse(app, commit, good, request, report, problem)
-    again_s = min((left[each.service, each.slot] for each in plan.resting), default=None)
+    again_s = min((left.get((each.service, each.slot), AGAIN_S) for each in plan.resting), default=None)
     if plan.empty:
         return replace(_in_sync(app, plan, good, request, report), again_s=again_s)
     if mends and (why := held_back(app, plan)):
@@ -152,7 +157,7 @@ def _repaired(app: Application, ending: ExitStack, desired: Desired, channels: M
     ending.enter_context(app.connections.edge_repair)
     observed = observe(channels, desired.fleet, app.hosts.away)
     desired = app.counted(desired, observed)
-    return _planned(app, desired, desired, observed, mending({}), even=False).empty
+    return _planned(app, desired, desired, observed, Terms(tolerate=ANY), even=False).empty
 
 
 def _tell_crossed(journal: Journal, between: str) -> None:

@@ -20,7 +20,7 @@ from gitops.journal import Journal
 from gitops.model.deployment import Deployment
 from gitops.model.observed import Observed, ObservedHost
 from gitops.model.placement import Scheduler
-from gitops.model.plan import Plan, Spared
+from gitops.model.plan import Plan, Relapse, Spared
 from gitops.observe.hosts import observe
 from gitops.plan import fence
 from gitops.plan.discovery import discovered
@@ -140,6 +140,7 @@ class Rollout:
             if passed := app.connections.passed_over(self.channels):
                 return journal.move("failed", "\n".join([str(failure), *_passed(passed)]))
             if journal.deployment.heals:
+                self._take_back(before, terms)
                 return journal.move("failed", str(failure))
             self._quarantine(str(failure))
             if self._pauses(failure) and not self._rescales:
@@ -185,6 +186,25 @@ class Rollout:
         except GitopsError as failure:
             return journal.move("failed", f"{reason}\nthe rollback failed too: {failure}")
         return journal.move(outcome, reason)
+
+    def _take_back(self, before: Observed, terms: Terms) -> None:
+        """Removes what a repair that failed has started: two containers that fail are worse than one.
+
+        Where that fails as well, the next reconciliation does it.
+        """
+        app = self.app.name
+        there = {(c.host, c.name) for c in before.containers(app)}
+        try:
+            observed = self._look(self.away)
+            slots = {(c.service, c.slot) for c in observed.containers(app) if (c.host, c.name) not in there}
+            others = tuple(each for each in terms.relapses if (each.service, each.slot) not in slots)
+            failed = tuple(Relapse(*slot, "its repair failed") for slot in sorted(slots))
+            terms = replace(terms, jobs=False, relapses=(*others, *failed))
+            plan = plan_for(self.desired, self.good, observed, self.app.premises, terms)
+            if slots and plan.retires and not plan.starts:
+                self._carry_out(plan, signals=tuple)
+        except GitopsError as problem:
+            log.info("%s: what the repair has started is left for now: %s", app, problem)
 
     @property
     def _rescales(self) -> bool:

@@ -191,7 +191,9 @@ class Session:
                 desired = app.at(good or target)
                 observed = observe(self.connections.open(desired.fleet), desired.fleet)
                 desired = app.counted(app.known(desired, observed), observed)
-                terms = mending(left_alone(app)) if good else Terms(app.settings.tolerate_unreachable)
+                terms = Terms(app.settings.tolerate_unreachable)
+                if good:
+                    terms = mending(desired.stack, observed, left_alone(app))
                 plan = plan_for(desired, desired if good else None, observed, app.premises, terms)
                 message = message or plan.notes
         except GitopsError as problem:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from gitops.model.plan import Relapse
-
 FIRST_S = 1.0
 """Seconds between the first heal of a slot and the second; twice as many before each further one."""
+
+FIRST_SICK_S = 15.0
+"""The same where the new container was as unhealthy as the old one: what it depends on needs time."""
 
 LONGEST_S = 300.0
 """The most seconds between two heals."""
@@ -27,6 +28,7 @@ class Heal:
     service: str
     slot: int
     at: float  # when that had ended, seconds since 1970
+    sick: bool = False  # whether an unhealthy container was to be replaced, and its successor was, too
 
 
 def waits(heals: Iterable[Heal], now: float) -> Mapping[tuple[str, int], float]:
@@ -38,20 +40,24 @@ def waits(heals: Iterable[Heal], now: float) -> Mapping[tuple[str, int], float]:
         now: seconds since 1970.
     """
     times: dict[tuple[str, int], list[float]] = {}
+    sick: dict[tuple[str, int], tuple[float, bool]] = {}  # of the last one
     for heal in heals:
         if heal.at <= now:
-            times.setdefault((heal.service, heal.slot), []).append(heal.at)
+            slot = heal.service, heal.slot
+            times.setdefault(slot, []).append(heal.at)
+            sick[slot] = max(sick.get(slot, (heal.at, heal.sick)), (heal.at, heal.sick))
     found = {}
     for slot, ended in times.items():
         last = max(ended)
         if now - last < STOOD_S:
-            found[slot] = max(0.0, last + delay_s(_in_a_row(sorted(ended))) - now)
+            delay = delay_s(_in_a_row(sorted(ended)), FIRST_SICK_S if sick[slot][1] else FIRST_S)
+            found[slot] = max(0.0, last + delay - now)
     return found
 
 
-def delay_s(heals: int) -> float:
+def delay_s(heals: int, first_s: float = FIRST_S) -> float:
     """Seconds to the next heal after so many in a row."""
-    return float(min(FIRST_S * 2.0 ** min(heals - 1, 30), LONGEST_S))
+    return float(min(first_s * 2.0 ** min(heals - 1, 30), LONGEST_S))
 
 
 def _in_a_row(ended: list[float]) -> int:
@@ -62,11 +68,3 @@ def _in_a_row(ended: list[float]) -> int:
             break
         count += 1
     return count
-
-
-def relapses(left: Mapping[tuple[str, int], float]) -> tuple[Relapse, ...]:
-    """What planning is told of slots that were healed lately, from the seconds that `waits` gives."""
-    return tuple(
-        Relapse(service, slot, f"crash loop: next try in {seconds:.0f} s" if seconds else "")
-        for (service, slot), seconds in sorted(left.items())
-    )

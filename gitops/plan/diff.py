@@ -205,6 +205,7 @@ def compare(
         if relapses.get(slot) and not (ranked and not judge.objection(ranked[0])):
             rests[slot] = relapses[slot]
             keeps += ranked[:1]
+            extra += [Surplus(c, "left by a repair that failed") for c in ranked[1:]]
         elif not ranked:
             reason = moved.get(slot) or missing_reason(slot, before, service, first=not containers)
             needs.append(Need(slot, reason, wanted[slot], displaced=same and slot in moved))

@@ -26,7 +26,7 @@ class Healing:
         """Return what was healed since then (seconds since 1970), each at the end of its deployment."""
         since = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
         query = (
-            sa.select(events, deployments.c.finished_at)
+            sa.select(events, deployments.c.finished_at, deployments.c.state)
             .join(deployments, deployments.c.id == events.c.deployment_id)
             .where(deployments.c.app == app, events.c.kind == DRIFT, events.c.at >= since)
             .order_by(events.c.number)
@@ -37,7 +37,10 @@ class Healing:
                 data = recorded(row).data
                 if data.get("slot"):
                     ended = datetime.fromisoformat(row.finished_at or row.at).timestamp()
-                    found.append(Heal(str(data["service"]), int(data["slot"]), ended))
+                    sick = row.state == "failed" and str(data.get("reason", "")).startswith(
+                        "container unhealthy"
+                    )
+                    found.append(Heal(str(data["service"]), int(data["slot"]), ended, sick))
         return found
 
     def lost(self, app: str) -> tuple[str, ...]:

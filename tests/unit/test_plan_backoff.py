@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gitops.model.plan import Relapse
-from gitops.plan.backoff import FIRST_S, LONGEST_S, STOOD_S, Heal, delay_s, relapses, waits
+from gitops.plan.backoff import FIRST_S, FIRST_SICK_S, LONGEST_S, STOOD_S, Heal, delay_s, waits
 
 WEB = ("web", 1)
 TIMES = st.lists(st.floats(0, 10_000), min_size=1, max_size=30)
@@ -43,11 +42,10 @@ def test_a_clock_that_was_set_back_holds_nothing_up() -> None:
     assert waits(healed(5_000), now=100.0) == {}
 
 
-def test_what_planning_is_told() -> None:
-    assert relapses({("web", 2): 0.0, ("web", 1): 39.6}) == (
-        Relapse("web", 1, "crash loop: next try in 40 s"),
-        Relapse("web", 2),
-    )
+def test_what_became_as_unhealthy_as_before_waits_longer() -> None:
+    sick = [Heal("web", 1, 100.0, sick=True)]
+    assert waits(sick, now=100.0)[WEB] == FIRST_SICK_S
+    assert waits([*sick, Heal("web", 1, 200.0)], now=200.0)[WEB] == 2.0, "the last one counts"
 
 
 @given(TIMES, st.floats(0, 20_000))
