@@ -17,7 +17,14 @@ from typing import Any, TypeVar
 from gitops.channel import hold, ssh
 from gitops.channel.engine import About, Engine
 from gitops.channel.facts import Facts, Settings, Socket, load_facts, parse, probe
-from gitops.channel.failures import HostSetupError, LockHeldError, LockLostError, UnreachableError
+from gitops.channel.failures import (
+    DiskFullError,
+    HostSetupError,
+    LockHeldError,
+    LockLostError,
+    UnreachableError,
+)
+from gitops.channel.faults import refusal
 from gitops.channel.folder import VARIABLE
 from gitops.channel.holder import Held, Owner, look, owner, take_over
 from gitops.channel.local import LocalTransport
@@ -249,11 +256,14 @@ class Channel:
         """Writes a file atomically, its folder too; whether it changed.
 
         Raises:
+            DiskFullError: the host has no space left.
             HostSetupError: the host refuses.
         """
         done = self.run(WRITE, args=(path, mode, str(len(content))), stdin=content, become=become)
         if done.code != 0:
-            raise HostSetupError(f"cannot write {path}: {done.words}", where=Where(host=self.name))
+            refused = refusal(f"cannot write {path}: {done.words}", where=Where(host=self.name))
+            full = isinstance(refused, DiskFullError)
+            raise refused if full else HostSetupError(refused.message, where=refused.where)
         return done.stdout.strip() == b"changed"
 
     def read(self, path: str, *, become: bool | None = None) -> bytes | None:
