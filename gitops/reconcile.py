@@ -28,6 +28,7 @@ from gitops.plan.guard import removal_guard
 from gitops.planning import Terms, plan_for, together
 from gitops.rollout import Interrupted, Rollout
 from gitops.store.records import this_process
+from gitops.trouble import of_host
 
 Trigger = Literal["push", "poll", "heal", "manual", "rollback", "resume", "drain", "scale"]
 """`heal`: something has happened on a host, or its turn has come to be looked at. Git is not asked."""
@@ -66,7 +67,8 @@ class Result:
         commit: what the application is on, or was asked for.
         message: for a person.
         deployment: its record, where there was one.
-        again_s: seconds after which a slot that is left alone for now may be healed; None: there is none.
+        again_s: seconds after which a slot that is left alone for now may be healed, or a commit that
+            failed for a host is tried again; None: there is none.
     """
 
     outcome: Outcome | Literal["nothing", "held"]
@@ -95,8 +97,9 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
     recover(app, report)
     good = app.store.good(app.name)
     commit, held = _choose(app, request, good)
+    retry_s = _retry_s(app)
     if held:
-        return Result("held", commit, held)
+        return Result("held", commit, held, again_s=retry_s)
     jobs = request.trigger != "rollback"  # an older migration must not meet the newer one's database
     if commit != good:
         app.standby.warm()  # a rollout is likely: its playbook's program is loaded meanwhile
@@ -120,11 +123,12 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         return _no_image(app, desired, previous, channels, observed.away, request, report, problem)
     except PermanentError as problem:
         return _refuse(app, commit, good, request, report, problem)
-    again_s = min((left[each.service, each.slot] for each in plan.resting), default=None)
+    rests = [left[each.service, each.slot] for each in plan.resting]
+    again_s = min([*rests, *([] if retry_s is None else [retry_s])], default=None)
     if plan.empty:
         return replace(_in_sync(app, plan, good, request, report), again_s=again_s)
     if mends and (why := held_back(app, plan)):
-        return Result("held", commit, why)
+        return Result("held", commit, why, again_s=retry_s)
 
     with ExitStack() as ending:
         ending.enter_context(app.connections.locked(app.name, reached(channels, observed.away)))
@@ -188,16 +192,25 @@ def _tidy(app: Application, good: Desired, channels: Collection[Channel], journa
 def _choose(app: Application, request: Request, good: str | None) -> tuple[str, str]:
     """The commit to be on, and why nothing may be done for it, or empty.
 
-    A quarantined one leaves the last good one in force, unless a person asked for it.
+    A quarantined one leaves the last good one in force, unless a person asked for it. So does one that
+    failed for a host, until its next try is due.
     """
     known = app.store.target(app.name) if request.trigger == "heal" else None
     commit = request.commit or known or app.fetch()
     why = app.store.quarantined(app.name).get(commit)
     if why is None:
-        return commit, ""
+        retry = app.store.retries.of(app.name) if request.trigger in AUTOMATIC else None
+        if retry is None or retry.commit != commit or not retry.wait_s:
+            return commit, ""
+        return (good, "") if good and not left_half_way(app, commit) else (commit, str(retry))
     if request.commit or not good or left_half_way(app, commit):
         return commit, f"{commit[:12]} is quarantined: {why}"
     return good, ""
+
+
+def _retry_s(app: Application) -> float | None:
+    """Seconds until the newest commit is tried again, as a host was at fault; None: it does not wait."""
+    return app.store.retries.wait_s(app.name, app.store.target(app.name) or "") or None
 
 
 def reached(channels: Mapping[str, Channel], away: Collection[ObservedHost]) -> dict[str, Channel]:
@@ -343,6 +356,8 @@ def _refuse(
     """A commit that cannot be deployed at all: nothing is touched, the record says why."""
     if commit == good:
         raise problem  # the commit is not at fault: told, and tried again
+    if of_host(problem):
+        raise problem
     app.store.quarantine(app.name, commit, str(problem))
     with recorded(app, commit, good, request.trigger, report) as journal:
         deployment = journal.move("failed", str(problem))

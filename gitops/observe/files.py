@@ -22,10 +22,10 @@ _HEX = re.compile(r"[0-9A-Fa-f]+")
 MAX_BYTES = 1 << 20  # of one file; ours are far smaller
 
 # The first line has the TCP sockets that anything on the host listens on: the kernel lists them before all
-# others, so that the many others are not read. Two lines follow, where an application has a fragment to serve there: the networks that the host takes for
-# its own; the digest of haproxy.cfg with its maps, and whether HAProxy is about to load it (see
-# `tasks.edge_files`; a controller that died in between has said so for a minute at most). Then tar, which
-# frames any content in one process, and is on every host.
+# others, so that the many others are not read. Two lines follow, where an application has a fragment to
+# serve there: the networks that the host takes for its own; the digest of haproxy.cfg with its maps, and
+# whether HAProxy is about to load it (see `tasks.edge_files`; a controller that died in between has said so
+# for a minute at most). Then tar, which frames any content in one process, and is on every host.
 SCRIPT = r"""
 PATH="$PATH:/usr/sbin:/sbin"
 echo $(for file in /proc/net/tcp /proc/net/tcp6; do

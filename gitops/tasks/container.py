@@ -84,9 +84,7 @@ def start(engine: Engine, service: Service, row: Row, *, check: bool = False) ->
         message = f"{label} cannot be started: {error.message}"
         ports = named_ports(error.message, published(body)) if isinstance(error, PortTakenError) else ()
         kind = fault_of(error) or "create"
-        raise TaskError(
-            message, kind, service=service["service"], container=name, ports=ports
-        ) from error
+        raise TaskError(message, kind, service=service["service"], container=name, ports=ports) from error
     return Outcome(changed=True, message=f"{label} started")
 
 
