@@ -284,7 +284,7 @@ class Stream:
         if self._closed.is_set():
             return b""
         try:
-            return _guarded(read, self._connection, self._path)
+            found = _guarded(read, self._connection, self._path)
         except EngineBrokenError:
             if self._closed.is_set():  # by another thread, meanwhile
                 return b""
@@ -293,6 +293,9 @@ class Stream:
             if self._closed.is_set():  # the same: http.client then reads from a file that is gone
                 return b""
             raise
+        if not found and self._connection.hung:  # http.client takes the end in the middle for the end
+            raise self._connection.hangs(self._path)
+        return found
 
 
 def decode(data: bytes) -> Any:
