@@ -187,7 +187,8 @@ class Rollout:
             spared = (f"{one.service}.{one.slot}: {one.reason}" for one in plan.spared)
             reason = "\n".join([reason, *spared])
             other = good is not None and good.stack.commit != failed.stack.commit
-            if app.settings.on_failure == "revert" and good is not None and other:
+            blamed = failed.stack.commit in app.store.quarantined(app.name)
+            if app.settings.on_failure == "revert" and good is not None and other and blamed:
                 self._push_revert(good, reason)
         except GitopsError as failure:
             return journal.move("failed", f"{reason}\nthe rollback failed too: {failure}")

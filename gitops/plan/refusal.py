@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from gitops.errors import PermanentError
+from gitops.errors import GitopsError, PermanentError, TransientError
 from gitops.model.size import Size, bytes_text, cores
 from gitops.model.stack import Service
 from gitops.plan.rooms import Room, claimed
@@ -58,10 +58,18 @@ def reasons(
     return [*told, *([("...", f"and {more} hosts more")] if more else [])]
 
 
+def _only_foreign_ports(service: Service, room: Room, unfit: Mapping[str, str]) -> bool:
+    """Whether all that keeps a host from taking a container is a port that no container of ours has there."""
+    taken = room.held & claimed(service)
+    if not taken or room.out or room.name in unfit or room.state is None:
+        return False
+    return not taken & {port for c in room.state.containers for _, port in c.ports}
+
+
 def refusal(
     service: Service, slot: int, rooms: Collection[Room], unfit: Mapping[str, str], batch: int
-) -> PermanentError:
-    """The error that says so, with a table of the hosts.
+) -> GitopsError:
+    """The error that says so, with a table of the hosts; transient where a port of a host may come free.
 
     Args:
         service: the service.
@@ -78,7 +86,9 @@ def refusal(
     width = max(len(name) for name, _ in told)
     table = "".join(f"\n  {name.ljust(width)}  {why}" for name, why in told)
     stop_first = ", or `order: stop-first`" if any("being replaced" in why for _, why in told) else ""
-    return PermanentError(
+    foreign = any(_only_foreign_ports(service, room, unfit) for room in rooms)
+    kind = TransientError if foreign else PermanentError  # it is not the commit that has to change
+    return kind(
         f"no host can take replica {slot} of {service.name}:{table}\n ",
         hint=f"fewer or smaller replicas, other constraints or ports, or more container hosts{stop_first}",
         where=service.placement.where,

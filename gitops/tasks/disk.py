@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from gitops.channel import Channel
@@ -12,9 +13,14 @@ from gitops.model.size import bytes_text
 from gitops.tasks.edge_files import BASE
 from gitops.tasks.outcome import TaskError
 
-# For each path: free and total of its file system in KiB, free and total inodes, and where it is mounted.
+# For each path: free and total of its file system in KiB, free and total inodes, and the part that exists.
+# Of a file system that is mounted in a folder of root alone only the mount point is known to others.
 _SCRIPT = r"""
 for path; do
+  mount=$(path=$path awk '{ point = $2 == "/" ? "" : $2 }
+    index(ENVIRON["path"] "/", point "/") == 1 && length(point) >= length(most) { most = point }
+    END { print most }' /proc/self/mounts)
+  [ -e "${mount:-/}" ] || { echo "? ? ? ? $mount"; continue; }
   while [ ! -e "$path" ]; do path=${path%/*}; path=${path:-/}; done
   space=$(df -Pk -- "$path" 2>/dev/null | awk 'NR == 2 { print $4, $2 }')
   inodes=$(df -Pi -- "$path" 2>/dev/null | awk 'NR == 2 { print $4, $2 }')
@@ -22,53 +28,59 @@ for path; do
 done
 """
 _FIELDS = 5
+_PATH = re.compile(r"(?<![^\s'\":=(])/[^\s'\":,;)]+")  # absolute ones in somebody's words
+_MOST_PATHS = 8
 
 
 class Space(NamedTuple):
     """A folder, and what is left of the file system that it is on."""
 
     path: str
-    free: int  # bytes
-    total: int  # bytes
-    inodes_free: int
-    inodes_total: int
+    free: int = 0  # bytes
+    total: int = 0  # bytes; 0 where nobody may ask
+    inodes_free: int = 0
+    inodes_total: int = 0
 
     @property
     def left(self) -> float:
-        """The share that is free, of space or of inodes, whichever is less."""
+        """The share that is free, of space or of inodes, whichever is less; 0 where that is not known."""
+        if not self.total:
+            return 0.0
         inodes = self.inodes_free / self.inodes_total if self.inodes_total else 1.0
-        return min(self.free / self.total if self.total else 1.0, inodes)
+        return min(self.free / self.total, inodes)
 
     def __str__(self) -> str:
         """For people."""
+        if not self.total:
+            return f"no space left on {self.path}"
         if self.inodes_total and not self.inodes_free and self.free:
             return f"no inodes left on {self.path} ({bytes_text(self.free)} free of {bytes_text(self.total)})"
         return f"no space left on {self.path} ({bytes_text(self.free)} free of {bytes_text(self.total)})"
 
 
 def parse(text: str) -> list[Space]:
-    """What the script printed; a file system that cannot be asked is left out."""
+    """What the script printed."""
     found = []
     for line in text.splitlines():
         words = line.split(maxsplit=_FIELDS - 1)
-        if len(words) == _FIELDS and all(word.isdecimal() for word in words[:2]):
-            free, total = (int(word) * 1024 for word in words[:2])
-            inodes, all_inodes = (int(word) if word.isdecimal() else 0 for word in words[2:4])
-            found.append(Space(words[4], free, total, inodes, all_inodes))
+        if len(words) == _FIELDS:
+            free, total, *inodes = (int(word) if word.isdecimal() else 0 for word in words[:4])
+            found.append(Space(words[4], free * 1024, total * 1024, *inodes))
     return found
 
 
 def named(channel: Channel, error: GitopsError) -> TaskError | None:
     """The same failure with the name of the file system that is full; None where a disk is not the fault.
 
-    The words of an engine, or of a shell, name some path on it at best. Asked are the engine's data, our
-    own files and HAProxy's: the one with the least left is meant.
+    The words of an engine, or of a shell, name some path on it at best. Asked are the paths that they name,
+    the engine's data, our own files and HAProxy's: the one with the least left is meant.
     """
     known = error if isinstance(error, TaskError) else TaskError(error.message, fault_of(error) or "create")
     if known.kind != "disk":
         return None
     try:
-        places = [_engine_data(channel), BASE, CONFIG.rpartition("/")[0]]
+        said = _PATH.findall(known.message)[:_MOST_PATHS]
+        places = [*said, _engine_data(channel), BASE, CONFIG.rpartition("/")[0]]
         done = channel.run(_SCRIPT, args=[place for place in places if place])
         fullest = min(parse(done.stdout.decode(errors="replace")), key=lambda space: space.left, default=None)
     except GitopsError:  # the first failure stands without it

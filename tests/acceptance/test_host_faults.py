@@ -120,7 +120,7 @@ def test_ports_that_a_program_of_the_host_holds_are_passed_by(make_shop: MakeSho
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (disk_full, "no space left on /var/lib/docker/tmp (0 free of 16K)"),
+        (disk_full, "no space left on /var/lib/docker/tmp"),
         (pool_exhausted, "web.1"),
     ],
 )
@@ -169,7 +169,7 @@ def test_a_commit_that_failed_for_its_host_is_deployed_by_itself_when_the_host_i
             commit = shop.push("while the disk is full")
             ended = shop.ended(commit)
             assert ended["outcome"] == "rolled-back", ended
-            assert "no space left on /var/lib/docker/tmp (0 free of 16K)" in ended["reason"]
+            assert "no space left on /var/lib/docker/tmp" in ended["reason"]
             assert "the host is at fault, not the commit" in ended["reason"]
             status = shop.read("status", "later")
             assert (status["commit"], status["health"], status["quarantined"]) == (good, "healthy", [])
