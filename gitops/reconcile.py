@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -25,6 +25,7 @@ from gitops.observe.hosts import observe
 from gitops.plan.drift import drifts, sentence
 from gitops.plan.fence import crossed
 from gitops.plan.guard import removal_guard
+from gitops.plan.refusal import PortsHeldError
 from gitops.planning import Terms, plan_for, together
 from gitops.rollout import Interrupted, Rollout
 from gitops.store.records import this_process
@@ -90,9 +91,10 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         How it ended. A commit that fails is a result, not an error.
 
     Raises:
-        TransientError: nothing was changed: something does not answer, or is locked by another controller.
+        TransientError: nothing was changed: something does not answer, is locked by another controller, or a
+            program of a host has a port that the commit wants there.
         PermanentError: nothing was changed: a setting is wrong, such as a repo that does not exist, or
-            the good commit cannot be put back, such as for a host port that somebody has taken.
+            the good commit cannot be put back.
     """
     recover(app, report)
     good = app.store.good(app.name)
@@ -121,10 +123,9 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         plan = _planned(app, desired, previous, observed, terms, even=mends)
     except ImageError as problem:
         return _no_image(app, desired, previous, channels, observed.away, request, report, problem)
-    except PermanentError as problem:
+    except (PermanentError, PortsHeldError) as problem:
         return _refuse(app, commit, good, request, report, problem)
-    rests = [left[each.service, each.slot] for each in plan.resting]
-    again_s = min([*rests, *([] if retry_s is None else [retry_s])], default=None)
+    again_s = _again_s(retry_s, (left[each.service, each.slot] for each in plan.resting))
     if plan.empty:
         return replace(_in_sync(app, plan, good, request, report), again_s=again_s)
     if mends and (why := held_back(app, plan)):
@@ -211,6 +212,11 @@ def _choose(app: Application, request: Request, good: str | None) -> tuple[str, 
 def _retry_s(app: Application) -> float | None:
     """Seconds until the newest commit is tried again, as a host was at fault; None: it does not wait."""
     return app.store.retries.wait_s(app.name, app.store.target(app.name) or "") or None
+
+
+def _again_s(retry_s: float | None, rests: Iterable[float]) -> float | None:
+    """The least of several delays."""
+    return min([*rests, *([] if retry_s is None else [retry_s])], default=None)
 
 
 def reached(channels: Mapping[str, Channel], away: Collection[ObservedHost]) -> dict[str, Channel]:
@@ -356,6 +362,8 @@ def _refuse(
     """A commit that cannot be deployed at all: nothing is touched, the record says why."""
     if commit == good:
         raise problem  # the commit is not at fault: told, and tried again
+    if isinstance(problem, PortsHeldError):  # until it is tried again the good one is looked after
+        app.store.retries.record(app.name, commit, "", str(problem))
     if of_host(problem):
         raise problem
     app.store.quarantine(app.name, commit, str(problem))

@@ -121,7 +121,7 @@ def test_ports_that_a_program_of_the_host_holds_are_passed_by(make_shop: MakeSho
     ("fault", "words"),
     [
         (disk_full, "no space left on /var/lib/docker/tmp"),
-        (pool_exhausted, "web.1"),
+        (pool_exhausted, "address pool"),
     ],
 )
 def test_a_host_that_can_start_nothing_is_done_without(
