@@ -91,10 +91,9 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         How it ended. A commit that fails is a result, not an error.
 
     Raises:
-        TransientError: nothing was changed: something does not answer, is locked by another controller, or a
+        TransientError: nothing was changed: something does not answer, or is locked by another controller.
+        PermanentError: nothing was changed: a setting is wrong, such as a repo that does not exist, or a
             program of a host has a port that the commit wants there.
-        PermanentError: nothing was changed: a setting is wrong, such as a repo that does not exist, or
-            the good commit cannot be put back.
     """
     recover(app, report)
     good = app.store.good(app.name)
@@ -123,7 +122,7 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         plan = _planned(app, desired, previous, observed, terms, even=mends)
     except ImageError as problem:
         return _no_image(app, desired, previous, channels, observed.away, request, report, problem)
-    except (PermanentError, PortsHeldError) as problem:
+    except PermanentError as problem:
         return _refuse(app, commit, good, request, report, problem)
     again_s = _again_s(retry_s, (left[each.service, each.slot] for each in plan.resting))
     if plan.empty:

@@ -11,6 +11,7 @@ from gitops.errors import GitopsError, TransientError
 from gitops.execute.events import Failure
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Observed, ObservedHost
+from gitops.plan.refusal import PortsHeldError
 
 MOST_PORTS = 20
 """Ports that one deployment may lose to other processes before it gives up."""
@@ -71,4 +72,4 @@ class Trouble:
 
 def of_host(error: GitopsError) -> bool:
     """Whether hosts, not the commit, are why nothing could be done."""
-    return isinstance(error, TransientError) or fault_of(error) is not None
+    return isinstance(error, (TransientError, PortsHeldError)) or fault_of(error) is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from gitops.errors import GitopsError, PermanentError, TransientError
+from gitops.errors import PermanentError
 from gitops.model.size import Size, bytes_text, cores
 from gitops.model.stack import Service
 from gitops.plan.rooms import Room, claimed
@@ -12,7 +12,7 @@ from gitops.plan.rooms import Room, claimed
 _SHOWN = 20  # hosts that a refusal lists
 
 
-class PortsHeldError(TransientError):
+class PortsHeldError(PermanentError):
     """No host can take a container while programs of hosts hold ports: the commit is not at fault."""
 
 
@@ -79,8 +79,8 @@ def _only_foreign_ports(service: Service, room: Room, unfit: Mapping[str, str], 
 
 def refusal(
     service: Service, slot: int, rooms: Collection[Room], unfit: Mapping[str, str], batch: int
-) -> GitopsError:
-    """The error that says so, with a table of the hosts; transient where a port of a host may come free.
+) -> PermanentError:
+    """The error that says so, with a table of the hosts.
 
     Args:
         service: the service.

@@ -10,6 +10,7 @@ from gitops.channel.failures import DiskFullError, HostSetupError
 from gitops.errors import PermanentError, TransientError
 from gitops.execute.events import Failure
 from gitops.model.observed import Observed, ObservedHost
+from gitops.plan.refusal import PortsHeldError
 from gitops.trouble import Trouble, of_host
 from gitops.watch.watcher import Hosts
 
@@ -53,5 +54,6 @@ def test_whose_fault_it_is() -> None:
         assert not Failure(kind, "no").of_host
     assert of_host(TransientError("no answer"))
     assert of_host(DiskFullError("full"))
+    assert of_host(PortsHeldError("host port 53 is taken"))
     assert of_host(HostSetupError("no engine"))
     assert not of_host(PermanentError("fits nowhere"))
