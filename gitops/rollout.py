@@ -225,10 +225,10 @@ class Rollout:
             return str(failure)
         host = failure.where.host if failure.where else ""
         retry = self.app.store.retries.record(self.app.name, self.desired.stack.commit, host, str(failure))
-        return (
-            f"{failure}\nthe host is at fault, not the commit: not quarantined, tried again in "
-            f"{retry.wait_s:.0f} s (attempt {retry.attempts + 1}), or by gitops sync"
-        )
+        by_hand = self.app.settings.sync == "manual"
+        when = "" if by_hand else f"in {retry.wait_s:.0f} s (attempt {retry.attempts + 1}), or "
+        blame = "the host is at fault, not the commit: not quarantined"
+        return f"{failure}\n{blame}, tried again {when}by gitops sync"
 
     def _pauses(self, failure: GitopsError) -> bool:
         """Whether the service that failed asks to be left as it is."""

@@ -28,9 +28,18 @@ MAX_BYTES = 1 << 20  # of one file; ours are far smaller
 # for a minute at most). Then tar, which frames any content in one process, and is on every host.
 SCRIPT = r"""
 PATH="$PATH:/usr/sbin:/sbin"
-echo $(for file in /proc/net/tcp /proc/net/tcp6; do
-  awk 'NR > 1 { if ($4 != "0A") exit; print $2 }' "$file" 2>/dev/null
-done)
+awk 'BEGIN {
+  split("/proc/net/tcp /proc/net/tcp6", files)
+  for (number in files) {
+    getline line <files[number]
+    while ((getline line <files[number]) > 0) {
+      split(line, field)
+      if (field[4] != "0A") break
+      printf "%s ", field[2]
+    }
+  }
+  print ""
+}' 2>/dev/null || echo
 cd "$1" 2>/dev/null || exit 0
 shift
 # Not in the middle of a swap: the fragments and the file that is made of them belong together.

@@ -21,7 +21,7 @@ for path; do
     index(ENVIRON["path"] "/", point "/") == 1 && length(point) >= length(most) { most = point }
     END { print most }' /proc/self/mounts)
   [ -e "${mount:-/}" ] || { echo "? ? ? ? $mount"; continue; }
-  while [ ! -e "$path" ]; do path=${path%/*}; path=${path:-/}; done
+  while [ ! -d "${path:-/}" ]; do path=${path%/*}; path=${path:-/}; done
   space=$(df -Pk -- "$path" 2>/dev/null | awk 'NR == 2 { print $4, $2 }')
   inodes=$(df -Pi -- "$path" 2>/dev/null | awk 'NR == 2 { print $4, $2 }')
   echo "${space:-? ?} ${inodes:-? ?} $path"

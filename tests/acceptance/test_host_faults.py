@@ -57,6 +57,21 @@ def disk_full(lab: Lab, host: str) -> Iterator[None]:
 
 
 @contextmanager
+def own_files_full(lab: Lab, host: str, app: str) -> Iterator[None]:
+    """There is no space where the release file of an application is kept."""
+    place = f"/var/lib/gitops/{app}"
+    script = f"""
+        cp -a {place} /run/before && mount -t tmpfs -o size=16k,mode=777 none {place}
+        cp -a /run/before/. {place}; dd if=/dev/zero of={place}/full; rm -r /run/before
+    """
+    lab.on(host, "sh", "-c", script)
+    try:
+        yield
+    finally:
+        lab.on(host, "umount", place)
+
+
+@contextmanager
 def pool_exhausted(lab: Lab, host: str) -> Iterator[None]:
     """All addresses that the host's engine gives to networks are in use."""
     found = next(m for m in load_whole(Layout.of(lab.folder)).members if m.name == host)
@@ -192,5 +207,15 @@ def test_a_commit_that_failed_for_its_host_is_deployed_by_itself_when_the_host_i
             assert "the engine does not answer in time" in first.reason
             assert shop.records.quarantined("later") == {}
         shop.until(lambda: converged(commit), 180, "the commit, once the engine answers")
+
+        web["image"] = shop.image("1")
+        with own_files_full(shop.lab, HOST, "later"):
+            commit = shop.push("while the release file cannot be written")
+            ended = shop.ended(commit)
+            assert ended["outcome"] == "rolled-back", ended
+            assert "no space left on /var/lib/gitops/later (0 free of 16K)" in ended["reason"]
+            assert shop.records.quarantined("later") == {}
+        shop.gitops("retry", "later")
+        shop.until(lambda: converged(commit), 120, "the commit, once there is space")
     assert not load.report.failures, load.report
     assert {"1", "full", "2"} <= set(load.report.answers)
