@@ -95,15 +95,21 @@ def validate(
     output: Out = "text",
 ) -> None:
     """Check Compose files, overlays and inventory; every error at once as file:line:column."""
-    from gitops.checkup.files import problems_of
+    from gitops.checkup.files import check_files
 
-    problems = problems_of(path, env=env, inventory=inventory)
-    print_result({"valid": not problems, "problems": [str(p) for p in problems]}, output, _validate_text)
-    raise typer.Exit(1 if problems else 0)
+    found = check_files(path, env=env, inventory=inventory)
+    view = {
+        "valid": not found.problems,
+        "problems": [str(problem) for problem in found.problems],
+        "notices": [str(notice) for notice in found.notices],
+    }
+    print_result(view, output, _validate_text)
+    raise typer.Exit(1 if found.problems else 0)
 
 
 def _validate_text(view: dict[str, Any]) -> str:
-    return "\n".join(view["problems"]) or "valid"
+    notices = [f"notice: {notice}" for notice in view["notices"]]
+    return "\n".join([*notices, *(view["problems"] or ["valid"])])
 
 
 @cli.command()

@@ -18,6 +18,7 @@ from typing import NamedTuple, Self
 
 from gitops.allotments import Allotments
 from gitops.channel import Channel, Lock, Owner, close_channels, controller_env, open_channels, own_folder
+from gitops.channel.relay import Relay
 from gitops.errors import ContendedError, GitopsError, Where
 from gitops.model.fleet import Fleet, Host
 
@@ -56,7 +57,12 @@ class Connections:
     _channels: dict[Way, Channel] = field(default_factory=dict)
     _held: dict[Channel, _Held] = field(default_factory=dict)
     _mutex: threading.Lock = field(default_factory=threading.Lock)
+    _relay: Relay = field(init=False)
     _turns: dict[Channel, threading.Lock] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """What answers the playbooks that this process runs lies beside the connections."""
+        self._relay = Relay(self.folder)
 
     def __enter__(self) -> Self:
         return self
@@ -78,6 +84,8 @@ class Connections:
         with self._mutex:
             missing = [host for host in fleet.hosts if _way(host) not in self._channels]
             opened = open_channels(missing, self.folder)
+            for channel in opened.values():
+                channel.relayed(self._relay)
             self._channels.update({_way(host): opened[host.name] for host in missing})
             return {host.name: self._channels[_way(host)] for host in fleet.hosts}
 
@@ -185,6 +193,7 @@ class Connections:
             for held in self._held.values():
                 held.lock.release()
             self._held.clear()
+            self._relay.close()
             close_channels(self._channels.values(), self.folder)
             self._channels.clear()
 

@@ -22,6 +22,7 @@ from gitops.model.deployment import Deployment, Outcome
 from gitops.model.observed import Observed, ObservedHost
 from gitops.model.plan import Plan, Retire, Start
 from gitops.observe.hosts import observe
+from gitops.observe.room import must_take
 from gitops.plan.drift import drifts, sentence
 from gitops.plan.fence import crossed
 from gitops.plan.guard import removal_guard
@@ -130,8 +131,10 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
     if mends and (why := held_back(app, plan)):
         return Result("held", commit, why, again_s=retry_s)
 
+    present = reached(channels, observed.away)
+    _must_take(plan, present, "heal" if mends else request.trigger)
     with ExitStack() as ending:
-        ending.enter_context(app.connections.locked(app.name, reached(channels, observed.away)))
+        ending.enter_context(app.connections.locked(app.name, present))
         if mends and plan.at_the_edge_alone and _repaired(app, ending, desired, channels):
             return Result("nothing", commit, again_s=again_s)
         journal = ending.enter_context(recorded(app, commit, good, request.trigger, report))
@@ -140,7 +143,7 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         rollout = Rollout(app, desired, previous, channels, journal, observed.away)
         deployment = rollout.forward(request.interrupted, terms, scheduler=plan.scheduler)
         if deployment.outcome == "succeeded":
-            _tidy(app, desired, reached(channels, observed.away).values(), journal)
+            _tidy(app, desired, present.values(), journal)
         return Result(deployment.outcome, commit, deployment.reason, deployment, again_s)
 
 
@@ -160,6 +163,24 @@ def _tell_crossed(journal: Journal, between: str) -> None:
     """Records that a person goes back across a job that is a fence."""
     if between:
         journal.tell("fence", f"crosses a fence, as asked: what {between} has done is not undone")
+
+
+def _must_take(plan: Plan, present: Mapping[str, Channel], trigger: Trigger) -> None:
+    """Insists that every host takes what the deployment, or its way back, writes there.
+
+    A host that is full does not keep others from being healed, and can be emptied itself.
+
+    Raises:
+        NoRoomError: one does not; nothing was changed.
+    """
+    if trigger in {"heal", "drain"}:
+        return
+    proxies = {host for place in plan.places for host in place.hosts}
+    must_take(
+        plan.app,
+        present,
+        {host.name: host.name in proxies for host in plan.fleet.hosts if host.name in present},
+    )
 
 
 def _planned(

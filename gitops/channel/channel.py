@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -22,19 +23,25 @@ from gitops.channel.failures import (
     HostSetupError,
     LockHeldError,
     LockLostError,
+    LoginShellError,
+    SessionLimitError,
     UnreachableError,
 )
 from gitops.channel.faults import refusal
 from gitops.channel.folder import VARIABLE
+from gitops.channel.forwarding import why_closed
 from gitops.channel.holder import Held, Owner, look, owner, take_over
 from gitops.channel.local import LocalTransport
 from gitops.channel.lock import Lock, Shared, held_elsewhere, lost, read_record, take
 from gitops.channel.proxy import Proxy
-from gitops.channel.reader import Reader
+from gitops.channel.reader import Asked, Question, Reader
+from gitops.channel.relay import Relay, Relayed
 from gitops.channel.resolve import records_folder, settings_for, transport_for
+from gitops.channel.session import after, marking, new_mark, open_session, refused
+from gitops.channel.slots import WAIT_S, take_slot
 from gitops.channel.ssh import SshTransport
-from gitops.channel.transport import Completed, Transport, shell
-from gitops.errors import Where
+from gitops.channel.transport import Completed, OwningSocket, Transport, shell
+from gitops.errors import GitopsError, Where
 
 T = TypeVar("T")
 
@@ -42,6 +49,7 @@ CONNECT_S = 30.0
 RUN_S = 30.0
 SETTLE_S = 5.0  # for the connection of a playbook that has ended to end too
 SETTLE_POLL_S = 0.05
+KEEP_S = 0.3  # an idle connection to the engine that is a session, of which there are few
 ENGINE, STATS, MASTER = ".e", ".s", ".m"  # what is appended to the control path
 
 WRITE = r"""
@@ -80,7 +88,8 @@ class Channel:
         self._bound = False  # to the connection that stands: it acts under a lock
         self._facts: Facts | None = None
         self._engine: Engine | None = None
-        self._reader = Reader(lambda: transport.pipe(shell("exec sh", sudo=self._sudo), RUN_S))
+        self._relay: Relay | None = None
+        self._asked: Asked = Reader(self._open_shell)
 
     @classmethod
     def from_connection(
@@ -124,16 +133,28 @@ class Channel:
         place = str(way["place"])
         transport = LocalTransport(Path(place)) if way["kind"] == "local" else SshTransport(name, place)
         channel = cls(name, transport, Settings(**way["settings"]))
+        if "relay" in way:
+            channel._asked = Relayed(str(way["relay"]), transport.record, transport.carrier)
         channel._insist(need_lock)
         return channel
+
+    def relayed(self, relay: Relay) -> None:
+        """From now on `way` lets other processes use this channel's shell instead of one of their own."""
+        self._relay = relay
 
     def way(self) -> dict[str, Any]:
         """How another process of this machine finds this channel's connection; plain data for `over`."""
         record = Path(self._transport.record)
         ssh_kind = isinstance(self._transport, SshTransport)
         place = record.with_suffix("") if ssh_kind else record.parent
-        kind = "ssh" if ssh_kind else "local"
-        return {"kind": kind, "place": str(place), "settings": asdict(self._settings)}
+        found = {
+            "kind": "ssh" if ssh_kind else "local",
+            "place": str(place),
+            "settings": asdict(self._settings),
+        }
+        if self._relay is not None and ssh_kind:
+            found["relay"] = self._relay.serve(self._transport.record, self.answer)
+        return found
 
     def _insist(self, need_lock: bool) -> None:
         """Refuses to act beside whoever holds the lock, or without it."""
@@ -170,11 +191,7 @@ class Channel:
                 raise lost(self.name)
             self._forget()
             self._about_path.unlink(missing_ok=True)
-            script, args = probe(self._settings)
-            done = self._transport.start(shell(script, args), CONNECT_S)
-            if done.code != 0:
-                raise HostSetupError(f"the host's shell failed: {done.words}", where=Where(host=self.name))
-            found = parse(done.stdout.decode(errors="replace"))
+            found = parse(self._first_script().decode(errors="replace"))
             if self._settings.become and not found.sudo:
                 raise HostSetupError(
                     f"the user {found.user} may not use sudo without a password",
@@ -188,6 +205,23 @@ class Channel:
                 _save(self._facts_path, found.dump())
             self._facts = found
             return found
+
+    def _first_script(self) -> bytes:
+        """Connects, and returns what the script that looks the host over has printed."""
+        script, args = probe(self._settings)
+        mark = new_mark()
+        done = self._transport.start(shell(marking(script, mark), args), CONNECT_S)
+        try:
+            answer = after(done.stdout, mark)
+        except LoginShellError as error:
+            self._transport.close()
+            # Some say why by their errors alone.
+            problem = error if done.stdout.strip() else refused(done.stderr)
+            problem.where = Where(host=self.name)
+            raise problem from None
+        if done.code != 0:
+            raise HostSetupError(f"the host's shell failed: {done.words}", where=Where(host=self.name))
+        return answer
 
     def refresh(self) -> Facts:
         """Learns again what the host is, as after an engine or HAProxy was started there."""
@@ -232,25 +266,76 @@ class Channel:
     ) -> Completed:
         """Runs a POSIX shell script, or a program with its arguments, on the host.
 
+        One at a time: all go to one shell, which stays. Where the connection has ended meanwhile it is
+        run anew over another one: it must bear to be run twice.
+
         Args:
             script: the script, or a list of words that no shell interprets.
             args: the script's `$1`, `$2` and so on.
             stdin: its standard input.
             timeout_s: seconds until it must have ended.
-            become: whether by sudo; None as the inventory says.
+            become: False for the user who logs in, also where all else goes through sudo.
 
         Returns:
             Exit code and output, also of a command that failed.
         """
         text = script if isinstance(script, str) else f"exec {shlex.join(script)}"
-        command = shell(text, args, sudo=self._sudo if become is None else become)
-        return self._again(lambda: self._transport.run(command, stdin, timeout_s))
+        as_user = become is False and self._sudo
+        return self._put(Question(text, tuple(args), stdin, timeout_s, as_user))
 
     def ask(
         self, script: str, *, args: Sequence[str] = (), text: str = "", timeout_s: float = RUN_S
     ) -> Completed:
-        """As `run`, but by one shell that stays, for what is asked often: see `Reader.ask`."""
-        return self._again(lambda: self._reader.ask(script, args, timeout_s, text=text))
+        """As `run`, with a text as its standard input."""
+        return self.run(script, args=args, stdin=text.encode(), timeout_s=timeout_s)
+
+    def answer(self, question: Question, carrier: int) -> Completed:
+        """What `run` does for another process of this controller, over the connection that it means.
+
+        Raises:
+            LockLostError: that connection has ended.
+        """
+        if self._transport.carrier() != carrier:
+            raise lost(self.name)
+        return self._asked.ask(question)
+
+    def sessions_allowed(self, wanted: int) -> int:
+        """How many sessions sshd allows the connection at a time, up to those wanted: tries it.
+
+        The shell that answers questions is one of them.
+        """
+        self.run("true")
+        if not isinstance(self._transport, SshTransport):
+            return wanted
+        with ExitStack() as ending:
+            for opened in range(1, wanted):
+                try:
+                    link = self._transport.pipe(shell("exec cat"), RUN_S)
+                except SessionLimitError:
+                    return opened
+                ending.callback(link.close)
+        return wanted
+
+    def _put(self, question: Question) -> Completed:
+        return self._again(lambda: self._asked.ask(question))
+
+    def _open_shell(self) -> tuple[socket.socket, socket.socket]:
+        def command(mark: str) -> str:
+            return shell(marking("exec sh", mark, errors=True), sudo=self._sudo)
+
+        link, errors = self._opened(command, errors=True)
+        if errors is None:
+            raise UnreachableError("the shell has no errors to read")  # cannot be: it was asked for
+        return link, errors
+
+    def _opened(
+        self, command: Callable[[str], str], *, errors: bool = False, timeout_s: float = RUN_S
+    ) -> tuple[OwningSocket, socket.socket | None]:
+        try:
+            return open_session(self._transport, command, timeout_s, errors=errors)
+        except GitopsError as error:
+            error.where = error.where or Where(host=self.name)
+            raise
 
     def write(self, path: str, content: bytes, *, mode: str = "0644", become: bool | None = None) -> bool:
         """Writes a file atomically, its folder too; whether it changed.
@@ -279,11 +364,6 @@ class Channel:
             raise HostSetupError(f"cannot read {path}: {done.words}", where=Where(host=self.name))
         return done.stdout
 
-    def pipe(self, script: str, *, args: Sequence[str] = (), timeout_s: float = RUN_S) -> socket.socket:
-        """A socket that is a script's standard input and output; closing it ends both."""
-        command = shell(script, args, sudo=self._sudo)
-        return self._again(lambda: self._transport.pipe(command, timeout_s))
-
     # --- the engine and HAProxy ---
 
     def engine(self) -> Engine:
@@ -302,7 +382,12 @@ class Channel:
                     )
                 connect = partial(self._dial, ENGINE, lambda known: known.engine)
                 self._engine = Engine(
-                    connect, host=self.name, about=_load(self._about_path), learned=self._remember
+                    connect,
+                    host=self.name,
+                    about=_load(self._about_path),
+                    learned=self._remember,
+                    explain=lambda: self._why_closed(self.facts.engine),
+                    keep_s=None if self.facts.engine.direct else KEEP_S,
                 )
             return self._engine
 
@@ -310,7 +395,15 @@ class Channel:
         """The host's HAProxy."""
         stats = partial(self._dial, STATS, lambda known: known.stats)
         master = partial(self._dial, MASTER, lambda known: known.master)
-        return Proxy(stats, master)
+        return Proxy(stats, master, lambda: self._why_closed(self.facts.stats, certain=True))
+
+    def _why_closed(self, place: Socket, *, certain: bool = False) -> GitopsError | None:
+        """Why a socket of the host that this one forwards is closed at once, where that can be told."""
+        if not place.direct or not isinstance(self._transport, SshTransport):
+            return None
+        with suppress(GitopsError):
+            return why_closed(self._put, place.path, self.name, certain=certain)
+        return None
 
     def _dial(self, suffix: str, which: Callable[[Facts], Socket], timeout_s: float) -> socket.socket:
         place = which(self.facts)
@@ -328,8 +421,32 @@ class Channel:
                 hint="run gitops bootstrap, which adds the user to the socket's group, or set ansible_become",
                 where=Where(host=self.name),
             )
-        command = shell(f"exec {_stdio(self.facts.programs, place.path, engine=suffix == ENGINE)}", sudo=True)
-        return self._again(lambda: self._transport.pipe(command, timeout_s))
+        script = f"exec {_stdio(self.facts.programs, place.path, engine=suffix == ENGINE)}"
+
+        def command(mark: str) -> str:
+            return shell(marking(script, mark), sudo=True)
+
+        return self._again(lambda: self._in_slot(command, timeout_s))
+
+    def _in_slot(self, command: Callable[[str], str], timeout_s: float) -> socket.socket:
+        """A session that carries a socket; there are at most so many of them at a time."""
+        deadline = time.monotonic() + WAIT_S
+        slot = take_slot(self._transport.record, wait_s=WAIT_S)
+        with ExitStack() as undo:
+            undo.callback(os.close, slot)
+            link = self._when_allowed(lambda: self._opened(command, timeout_s=timeout_s)[0], deadline)
+            link.also(lambda: os.close(slot))
+            undo.pop_all()
+        return link
+
+    def _when_allowed(self, action: Callable[[], T], deadline: float) -> T:
+        """Opens a session as soon as sshd allows one more: those that carry an engine end by and by."""
+        while True:
+            try:
+                return action()
+            except SessionLimitError:
+                if time.monotonic() > deadline:
+                    raise
 
     # --- the lock ---
 
@@ -392,7 +509,7 @@ class Channel:
         Raises:
             HostSetupError: the lock cannot be looked at.
         """
-        return self._again(lambda: look(self._transport, self.name, sudo=self._sudo))
+        return look(self._put, self.name)
 
     def take_over(self) -> Held:
         """Ends the connection of whoever holds the host's lock, and with it the lock and every means to act.
@@ -403,7 +520,7 @@ class Channel:
         Raises:
             LockHeldError: it could not be ended.
         """
-        return self._again(lambda: take_over(self._transport, self.name, sudo=self._sudo))
+        return take_over(self._put, self.name)
 
     def _ready_to_lock(self) -> None:
         """A connection that stands, and no record in the way but one of a process that has died."""
@@ -463,7 +580,7 @@ class Channel:
         return Path(self._transport.record).with_suffix(".about")
 
     def _forget(self) -> None:
-        self._reader.close()
+        self._asked.close()
         if self._engine is not None:
             self._engine.close()  # it stays usable: whoever has it goes on over the next connection
         self._facts = None

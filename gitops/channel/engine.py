@@ -11,15 +11,16 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
-from gitops.channel.failures import ChannelTimeoutError, EngineError, NotFoundError
+from gitops.channel.failures import ChannelTimeoutError, EngineBrokenError, EngineError, NotFoundError
 from gitops.channel.faults import refusal
 from gitops.channel.http import Connect, Http, Stream, decode
-from gitops.errors import Where
+from gitops.errors import GitopsError, Where
 
 API = "1.41"  # Docker 20.10's; later engines and Podman still answer it
 TIMEOUT_S = 30.0
@@ -62,6 +63,8 @@ class Engine:
         host: str = "",
         about: About | None = None,
         learned: Callable[[About], None] = lambda _: None,
+        explain: Callable[[], GitopsError | None] = lambda: None,
+        keep_s: float | None = None,
     ) -> None:
         """Nothing is opened before the first call.
 
@@ -70,8 +73,11 @@ class Engine:
             host: inventory name, for errors.
             about: what the engine has told another process of itself, so that this one need not ask.
             learned: told what it says of itself when it is asked.
+            explain: says why its socket is closed before it has said anything, or nothing.
+            keep_s: seconds to keep an idle connection; None for as long as it stands.
         """
-        self._http = Http(connect, Where(host=host))
+        self._http = Http(connect, Where(host=host), keep_s=keep_s)
+        self._explain = explain
         self._place = Where(host=host)
         self._about = about
         self._learned = learned
@@ -91,7 +97,7 @@ class Engine:
         """What the engine said of itself when it was first asked."""
         about = self._about
         if about is None:
-            about = self._about = self._ask()
+            about = self._about = self._ask_first()
             self._learned(about)
         return about
 
@@ -317,6 +323,15 @@ class Engine:
         return int(codes[-1]) if codes and codes[-1] else None
 
     # --- calls ---
+
+    def _ask_first(self) -> About:
+        """Asks twice before it is said why: an engine that is started anew closes a connection, too."""
+        with suppress(EngineBrokenError):
+            return self._ask()
+        try:
+            return self._ask()
+        except EngineBrokenError as error:
+            raise self._explain() or error from error
 
     def _ask(self) -> About:
         """Without a version in the path, so that any engine answers.

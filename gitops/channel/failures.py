@@ -21,6 +21,18 @@ class HostSetupError(PermanentError):
     """The host answers but lacks something: an engine, a right, a folder."""
 
 
+class LoginShellError(HostSetupError):
+    """The user's login shell does not run commands as it should."""
+
+
+class SessionLimitError(HostSetupError):
+    """sshd allows no further session on the connection (`MaxSessions`)."""
+
+
+class ForwardingRefusedError(PermanentError):
+    """sshd does not forward a connection to a Unix socket of its host."""
+
+
 class LockHeldError(ContendedError):
     """Another controller holds the host's lock."""
 

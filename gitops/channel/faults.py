@@ -16,6 +16,7 @@ from gitops.channel.failures import (
     EngineBrokenError,
     EngineError,
     EngineHangsError,
+    ForwardingRefusedError,
     HostKeyError,
     HostSetupError,
     LockLostError,
@@ -39,6 +40,7 @@ _TYPES: tuple[tuple[type[GitopsError], Fault], ...] = (
     (UnreachableError, "unreachable"),
     (ChannelTimeoutError, "unreachable"),
     (HostSetupError, "unreachable"),
+    (ForwardingRefusedError, "unreachable"),
     (HostKeyError, "unreachable"),
     (AuthenticationError, "unreachable"),
 )

@@ -55,7 +55,13 @@ def start(host: str, kind: str, place: str, who: Any, holder: int, *, sudo: bool
         process.returncode = 0  # it stays on purpose: do not warn that it still runs
         return
     process.wait()
-    kinds = {kind.__name__: kind for kind in (failures.LockHeldError, failures.HostSetupError)}
+    named = (
+        failures.LockHeldError,
+        failures.HostSetupError,
+        failures.LoginShellError,
+        failures.SessionLimitError,
+    )
+    kinds = {kind.__name__: kind for kind in named}
     raise kinds.get(answer["error"], failures.LockLostError)(
         answer["message"], hint=answer.get("hint", ""), where=Where(host=host)
     )

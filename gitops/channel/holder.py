@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gitops.channel.failures import HostSetupError, LockHeldError
-from gitops.channel.transport import Transport, shell
+from gitops.channel.reader import Question
+from gitops.channel.transport import Completed
 from gitops.errors import Where
+
+Ask = Callable[[Question], Completed]
 
 FOLDER = "/var/lib/gitops"
 ANSWER_S = 15.0
@@ -90,13 +94,17 @@ def signed(text: str) -> Owner | None:
         return None
 
 
-def look(transport: Transport, host: str, *, sudo: bool) -> Held:
+def look(ask: Ask, host: str) -> Held:
     """Asks a host who holds its lock; takes nothing.
+
+    Args:
+        ask: puts a question to the host.
+        host: inventory name, for errors.
 
     Raises:
         HostSetupError: the lock cannot be looked at.
     """
-    done = transport.run(shell(LOOK, [FOLDER], sudo=sudo), b"", ANSWER_S)
+    done = ask(Question(LOOK, (FOLDER,), timeout_s=ANSWER_S))
     if done.code != 0:
         raise HostSetupError(
             f"{FOLDER}/lock: {done.words}", hint=f"chmod a+r {FOLDER}/lock", where=Where(host=host)
@@ -105,8 +113,12 @@ def look(transport: Transport, host: str, *, sudo: bool) -> Held:
     return Held(state == "held", signed(note))
 
 
-def take_over(transport: Transport, host: str, *, sudo: bool) -> Held:
+def take_over(ask: Ask, host: str) -> Held:
     """Ends the connection that holds the host's lock, and with it the lock.
+
+    Args:
+        ask: puts a question to the host.
+        host: inventory name, for errors.
 
     Returns:
         The lock as it was: whose connection was ended, or that it was free.
@@ -114,7 +126,7 @@ def take_over(transport: Transport, host: str, *, sudo: bool) -> Held:
     Raises:
         LockHeldError: it could not be ended.
     """
-    done = transport.run(shell(TAKE_OVER, [FOLDER], sudo=sudo), b"", ANSWER_S)
+    done = ask(Question(TAKE_OVER, (FOLDER,), timeout_s=ANSWER_S))
     if done.code != 0:
         raise LockHeldError(
             f"the lock cannot be taken over: {done.words}",

@@ -102,13 +102,15 @@ class Watchdog:
 class Http:
     """Calls with JSON in and out over connections that are reused. Safe to use from several threads."""
 
-    def __init__(self, connect: Connect, place: Where) -> None:
+    def __init__(self, connect: Connect, place: Where, *, keep_s: float | None = None) -> None:
         """Nothing is opened before the first call.
 
         Args:
             connect: opens a connection.
             place: the host, for errors.
+            keep_s: seconds to keep an idle connection; None for as long as it stands.
         """
+        self._keep_s = keep_s
         self._connect = connect
         self._place = place
         self._idle: list[Connection] = []  # append and pop are atomic
@@ -231,6 +233,16 @@ class Http:
             connection.close()
         else:
             self._idle.append(connection)
+            if self._keep_s is not None:
+                ending = threading.Timer(self._keep_s, self._end, (connection,))
+                ending.daemon = True
+                ending.start()
+
+    def _end(self, connection: Connection) -> None:
+        """Closes a connection unless somebody uses it."""
+        with contextlib.suppress(ValueError):
+            self._idle.remove(connection)
+            connection.close()
 
 
 class Stream:
@@ -323,9 +335,9 @@ def _guarded(action: Callable[[], T], connection: Connection, path: str) -> T:
             raise connection.hangs(path) from error
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         message = f"the connection to the engine broke: {why} ({_plain(path)})"
-        # The far end of a forwarded socket is opened late: what is wrong there shows as silence.
-        silent = isinstance(error, http.client.RemoteDisconnected)
-        hint = "does the engine run, and does sshd allow AllowStreamLocalForwarding?" if silent else ""
+        # The far end of a forwarded socket is opened late: what is wrong there shows as an early end.
+        early = isinstance(error, ConnectionError)
+        hint = "does the engine run, and does sshd allow AllowStreamLocalForwarding?" if early else ""
         raise EngineBrokenError(message, hint=hint, where=connection.place) from error
 
 

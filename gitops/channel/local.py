@@ -31,22 +31,10 @@ class LocalTransport:
     def start(self, command: str, timeout_s: float) -> Completed:
         """Runs the first command; there is nothing to connect."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return self.run(command, b"", timeout_s)
-
-    def standing(self) -> bool:
-        """Always: this machine is there."""
-        return True
-
-    def carrier(self) -> int:
-        """None: there is no connection that could be another one."""
-        return 0
-
-    def run(self, command: str, stdin: bytes, timeout_s: float) -> Completed:
-        """Runs a shell command line."""
         try:
             done = subprocess.run(
                 ["/bin/sh", "-c", command],
-                input=stdin,
+                stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=timeout_s,
                 check=False,
@@ -56,7 +44,22 @@ class LocalTransport:
             raise ChannelTimeoutError("a command did not end in time") from error
         return Completed(done.returncode, done.stdout, done.stderr)
 
-    def pipe(self, command: str, timeout_s: float, *, echo: bool = False) -> socket.socket:  # noqa: ARG002 - of the protocol
+    def standing(self) -> bool:
+        """Always: this machine is there."""
+        return True
+
+    def carrier(self) -> int:
+        """None: there is no connection that could be another one."""
+        return 0
+
+    def pipe(
+        self,
+        command: str,
+        timeout_s: float,
+        *,
+        echo: bool = False,  # noqa: ARG002 - of the protocol
+        errors: socket.socket | None = None,
+    ) -> OwningSocket:
         """A socket that is a command's standard input and output. No echo: no connection could be cut."""
         ours, theirs = socket.socketpair()
         ours.settimeout(timeout_s)
@@ -65,7 +68,7 @@ class LocalTransport:
                 ["/bin/sh", "-c", command],
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
-                stderr=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL if errors is None else errors.fileno(),
                 start_new_session=True,
             )
         return OwningSocket(ours, lambda: _end(process))

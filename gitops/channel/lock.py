@@ -29,6 +29,7 @@ from gitops.channel.failures import (
 )
 from gitops.channel.holder import ANSWER_S, FOLDER, UNSIGNED, Owner, signed
 from gitops.channel.processes import alive, descends_from, start_time
+from gitops.channel.session import marking, open_session
 from gitops.channel.transport import Transport, shell
 from gitops.errors import GitopsError, Where
 
@@ -111,7 +112,7 @@ class Lock:
     def release(self) -> None:
         """Gives the lock back; the connection stays. Releasing a lost lock does nothing."""
         with suppress(OSError):
-            self._link.sendall(b"release\n")
+            self._link.sendall(b"\nrelease\n")  # what a login shell wrote to its errors may have come back
             self._link.settimeout(ANSWER_S)
             self._link.recv(1)  # its end: the lock is free
         self._link.close()
@@ -153,7 +154,9 @@ def take(transport: Transport, host: str, who: Owner, holder: int, *, ssh: bool,
         LockHeldError: another controller has it.
         HostSetupError: the host lacks the folder or flock.
     """
-    link = transport.pipe(_command(who, ssh=ssh, sudo=sudo), ANSWER_S, echo=True)
+    link, _ = open_session(
+        transport, lambda mark: _command(who, mark, ssh=ssh, sudo=sudo), ANSWER_S, echo=True
+    )
     with ExitStack() as undo:
         undo.callback(link.close)
         answer = _first_line(link)
@@ -201,12 +204,15 @@ def _write_record(path: str, pid: int, who: Owner, carrier: int) -> None:
     new.replace(path)
 
 
-def _command(who: Owner, *, ssh: bool, sudo: bool) -> str:
+def _command(who: Owner, mark: str, *, ssh: bool, sudo: bool) -> str:
     words = json.dumps(asdict(who))
     # The outer shell's parent is sshd: it must be asked before sudo puts itself between.
     become = "sudo -n " if sudo else ""
     parent = '"$PPID"' if ssh else '""'
-    return shell(f'exec {become}sh -c "$1" sh "$2" "$3" "$4" {parent}', [HOLD, FOLDER, words, str(ECHO_S)])
+    return shell(
+        f'exec {become}sh -c "$1" sh "$2" "$3" "$4" {parent}',
+        [marking(HOLD, mark), FOLDER, words, str(ECHO_S)],
+    )
 
 
 def _refusal(answer: str, link: socket.socket, where: Where) -> GitopsError:

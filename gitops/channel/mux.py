@@ -13,7 +13,7 @@ import struct
 from types import TracebackType
 from typing import Self
 
-from gitops.channel.failures import ChannelTimeoutError, UnreachableError
+from gitops.channel.failures import ChannelTimeoutError, SessionLimitError, UnreachableError
 
 VERSION = 4
 STREAMLOCAL = 0xFFFFFFFE  # "port" of a Unix socket
@@ -33,6 +33,7 @@ EXIT = 0x80000004
 ALIVE = 0x80000005
 SESSION_OPENED = 0x80000006
 
+REFUSED = "Session open refused by peer"  # the master's words, whatever the reason of sshd
 REQUEST = 1  # one request at a time on a connection, so its number never matters
 
 
@@ -108,7 +109,11 @@ class Control:
         self._answer(OK)
 
     def session(self, command: str, stdin: int, stdout: int, stderr: int) -> None:
-        """Runs a command on the host with the given descriptors; the caller closes its own copies."""
+        """Runs a command on the host with the given descriptors; the caller closes its own copies.
+
+        Raises:
+            SessionLimitError: sshd refused to open one.
+        """
         self._send(
             struct.pack(">II", NEW_SESSION, REQUEST)
             + _string("")  # reserved
@@ -118,7 +123,12 @@ class Control:
         )
         for descriptor in (stdin, stdout, stderr):
             socket.send_fds(self._socket, [b"\0"], [descriptor])
-        self._answer(SESSION_OPENED)
+        try:
+            self._answer(SESSION_OPENED)
+        except MuxError as error:
+            if REFUSED not in error.message:
+                raise
+            raise SessionLimitError("sshd refuses another session on the connection") from error
 
     def wait(self, timeout_s: float) -> int:
         """Waits for the session to end and its output to be written.

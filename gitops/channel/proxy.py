@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gitops.channel.failures import ChannelTimeoutError, ProxyError, UnreachableError
+from gitops.errors import GitopsError
 
 Connect = Callable[[float], socket.socket]
 """Opens a connection; its argument is the timeout in seconds."""
@@ -87,13 +88,17 @@ class Process:
 class Proxy:
     """One HAProxy. Each command is a connection of its own."""
 
-    def __init__(self, stats: Connect, master: Connect) -> None:
+    def __init__(
+        self, stats: Connect, master: Connect, explain: Callable[[], GitopsError | None] = lambda: None
+    ) -> None:
         """Nothing is opened.
 
         Args:
             stats: opens the stats socket.
             master: opens the master's socket.
+            explain: says why the stats socket is not forwarded, or nothing.
         """
+        self._explain = explain
         self._stats = stats
         self._master = master
 
@@ -102,8 +107,15 @@ class Proxy:
         return _ask(self._stats, text, timeout_s)
 
     def stats(self) -> list[Stat]:
-        """Every frontend, backend and server."""
-        return _stats(self.command("show stat"))
+        """Every frontend, backend and server.
+
+        Raises:
+            ForwardingRefusedError: sshd does not forward the socket.
+        """
+        try:
+            return _stats(self.command("show stat"))
+        except UnreachableError as error:
+            raise self._explain() or error from error
 
     def backend_stats(self, backend: str) -> list[Stat]:
         """One backend and its servers; none where there is no such backend."""
@@ -125,11 +137,14 @@ class Proxy:
 
         Raises:
             ProxyError: the answer is not whole.
+            ForwardingRefusedError: sshd does not forward the socket.
         """
         # What is asked last is short and always there: an answer that broke off lacks it.
-        answer = _ask(
-            self._stats, ["show stat", *(f"show map {path}" for path in maps), "show info"], TIMEOUT_S
-        )
+        questions = ["show stat", *(f"show map {path}" for path in maps), "show info"]
+        try:
+            answer = _ask(self._stats, questions, TIMEOUT_S)
+        except UnreachableError as error:
+            raise self._explain() or error from error
         table, _, rest = answer.partition("\n\n")
         info = _pairs(rest)
         if not table.startswith("# ") or "Pid" not in info:

@@ -6,10 +6,12 @@ import contextlib
 import fcntl
 import os
 import re
+import select
 import socket
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +20,27 @@ from gitops.channel.failures import (
     AuthenticationError,
     ChannelTimeoutError,
     HostKeyError,
+    HostSetupError,
+    SessionLimitError,
     UnreachableError,
 )
 from gitops.channel.mux import Control
+from gitops.channel.session import MOST_NOISE, noisy, silent
+from gitops.channel.streams import read_until
 from gitops.channel.transport import Completed, OwningSocket, unix_connect
 from gitops.errors import GitopsError, PermanentError, Where
 
 ANSWER_S = 10.0  # a master is on this machine: it answers at once, or not at all
+SHELL_S = 12.0  # from a login that has succeeded to the end of the first command
+ENDS_S = 5.0  # for sshd to notice that a session has ended
+LOOK_S = 0.05
 SSH_FAILED = 255
+SESSIONS = 2
+"""Sessions of one connection at a time: the lock's, and the shell's that answers all questions."""
+LIMIT_HINT = (
+    f"sshd's MaxSessions is below the {SESSIONS} that a deployment needs: raise it in /etc/ssh/sshd_config, "
+    "or end what else uses this connection"
+)
 PERSIST = ("ControlMaster=auto", "ControlPersist=60s")
 GUARDS = ("StreamLocalBindUnlink=yes", "ServerAliveInterval=5", "ServerAliveCountMax=3")
 SSH_ARGS = " ".join(f"-o {option}" for option in (*PERSIST, *GUARDS))
@@ -78,45 +93,74 @@ class SshTransport:
         Raises:
             HostKeyError: the host's key is unknown or has changed.
             AuthenticationError: the host refused the user.
+            LoginShellError: the user's login shell hangs, or prints without end.
             UnreachableError: anything else that kept SSH from connecting.
         """
         with _alone(f"{self._control_path}.l"):
             if self.standing():
-                return self.run(command, b"", timeout_s)
+                return self._run(command, timeout_s)
             if self._call is None:
                 raise self._error(UnreachableError("the SSH connection ended"))
             return self._start(self._call(), command, timeout_s)
 
     def _start(self, call: Call, command: str, timeout_s: float) -> Completed:
-        # Files, not pipes: the master stays behind and may hold a pipe open for ever.
-        with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        streams, far = zip(socket.socketpair(), socket.socketpair(), strict=True)
+        with ExitStack() as undo:
+            for stream in streams:
+                undo.callback(stream.close)
             try:
                 process = subprocess.Popen(
                     [*call.argv, command],
                     stdin=subprocess.DEVNULL,
-                    stdout=stdout,
-                    stderr=stderr,
+                    stdout=far[0].fileno(),
+                    stderr=far[1].fileno(),
                     start_new_session=True,  # no terminal, so ssh cannot ask a question
                     pass_fds=call.password_pipe or (),
                 )
             except OSError as error:
                 raise PermanentError(f"cannot run {call.argv[0]}: {error.strerror}") from error
             finally:
+                for stream in far:
+                    stream.close()
                 _send_password(call)
-            try:
-                code = process.wait(timeout_s)
-            except subprocess.TimeoutExpired as error:
-                process.kill()
-                process.wait()
-                raise self._error(
-                    UnreachableError(f"SSH did not connect within {timeout_s:.0f} s")
-                ) from error
-            stdout.seek(0)
-            stderr.seek(0)
-            done = Completed(code, stdout.read(), stderr.read())
-        if code == SSH_FAILED or (call.password_pipe and not self.standing()):
+            done = self._first_answer(process, streams, timeout_s)
+        if done.code == SSH_FAILED or (call.password_pipe and not self.standing()):
             raise self._error(failure(done.stderr.decode(errors="replace")))
         return done
+
+    def _first_answer(
+        self, process: subprocess.Popen[bytes], streams: Sequence[socket.socket], timeout_s: float
+    ) -> Completed:
+        """What the first command has printed when it has ended.
+
+        The master stays behind and may hold the far ends for ever: their ends are not waited for.
+        """
+        began = time.monotonic()
+        logged_in = 0.0
+        texts: list[bytearray] = [bytearray() for _ in streams]
+        ending = os.pidfd_open(process.pid)
+        while True:
+            ended = process.poll() is not None  # before the look: what it has printed is there then
+            texts = _now_there(streams, texts, ending, 0.0 if ended else LOOK_S)
+            if ended:
+                os.close(ending)
+                return Completed(process.returncode, bytes(texts[0]), bytes(texts[1]))
+            now = time.monotonic()
+            if not logged_in and self.standing():
+                logged_in = now
+            problem: GitopsError | None = None
+            if max(map(len, texts)) > MOST_NOISE:
+                problem = noisy()
+            elif logged_in and now - logged_in > SHELL_S:
+                problem = silent(SHELL_S)
+            elif now - began > timeout_s:
+                problem = UnreachableError(f"SSH did not connect within {timeout_s:.0f} s")
+            if problem is not None:
+                os.close(ending)
+                process.kill()
+                process.wait()
+                self.close()
+                raise self._error(problem)
 
     def standing(self) -> bool:
         """Whether the master answers."""
@@ -130,38 +174,65 @@ class SshTransport:
         except GitopsError:
             return 0
 
-    def run(self, command: str, stdin: bytes, timeout_s: float) -> Completed:
-        """Runs a command line of the user's shell through the master."""
-        with (
-            self._open(ANSWER_S) as control,
-            tempfile.TemporaryFile() as given,
-            tempfile.TemporaryFile() as stdout,
-            tempfile.TemporaryFile() as stderr,
-        ):
-            given.write(stdin)
-            given.seek(0)
+    def _run(self, command: str, timeout_s: float) -> Completed:
+        """Runs a command line of the user's shell through the master that stands."""
+        deadline = time.monotonic() + timeout_s
+        streams, far = zip(socket.socketpair(), socket.socketpair(), strict=True)
+        with ExitStack() as undo:
+            for stream in streams:
+                undo.callback(stream.close)
+            try:
+                control = self._session(command, None, far[0], far[1])
+            finally:
+                for stream in far:
+                    stream.close()
+            undo.callback(control.close)
             with self._named():
-                control.session(command, given.fileno(), stdout.fileno(), stderr.fileno())
-                code = control.wait(timeout_s)
-            stdout.seek(0)
-            stderr.seek(0)
-            return Completed(code, stdout.read(), stderr.read())
+                texts, _ = read_until([each.fileno() for each in streams], lambda _: False, deadline)
+                code = control.wait(max(deadline - time.monotonic(), 1.0))
+            return Completed(code, bytes(texts[0]), bytes(texts[1]))
 
-    def pipe(self, command: str, timeout_s: float, *, echo: bool = False) -> socket.socket:
+    def pipe(
+        self, command: str, timeout_s: float, *, echo: bool = False, errors: socket.socket | None = None
+    ) -> OwningSocket:
         """A socket that is a command's standard input and output; with `echo` its errors are its input, too.
 
         The master itself gives the echo: it writes the errors into the far end of what it reads from.
         """
-        with contextlib.ExitStack() as undo:
-            control = undo.enter_context(self._open(ANSWER_S))
+        with ExitStack() as undo:
             ours, theirs = socket.socketpair()
             undo.callback(ours.close)
             ours.settimeout(timeout_s)
-            with theirs, Path(os.devnull).open("wb") as nowhere, self._named():
-                errors = ours if echo else nowhere
-                control.session(command, theirs.fileno(), theirs.fileno(), errors.fileno())
+            with theirs:
+                control = self._session(command, theirs, theirs, ours if echo else errors)
             undo.pop_all()
             return OwningSocket(ours, control.close)
+
+    def _session(
+        self,
+        command: str,
+        given: socket.socket | None,
+        output: socket.socket,
+        errors: socket.socket | None,
+    ) -> Control:
+        """A session with these descriptors; asked again, as one that has just ended may still count."""
+        deadline = time.monotonic() + ENDS_S
+        while True:
+            with ExitStack() as undo, Path(os.devnull).open("r+b", buffering=0) as nowhere, self._named():
+                control = undo.enter_context(self._open(ANSWER_S))
+                descriptors = [
+                    stream.fileno() if stream else nowhere.fileno() for stream in (given, output, errors)
+                ]
+                try:
+                    control.session(command, *descriptors)
+                except SessionLimitError as error:
+                    if time.monotonic() < deadline:
+                        time.sleep(LOOK_S)
+                        continue
+                    error.hint = LIMIT_HINT
+                    raise
+                undo.pop_all()
+                return control
 
     def forward(self, suffix: str, path: str) -> None:
         """Makes the master listen beside its control path."""
@@ -194,12 +265,38 @@ class SshTransport:
         """Errors inside name the host."""
         try:
             yield
-        except (UnreachableError, ChannelTimeoutError) as error:
+        except (UnreachableError, ChannelTimeoutError, HostSetupError) as error:
             raise self._error(error) from error
 
     def _error(self, error: GitopsError) -> GitopsError:
         error.where = Where(host=self._host)
         return error
+
+
+def _now_there(
+    streams: Sequence[socket.socket], before: Sequence[bytearray], ending: int, wait_s: float
+) -> list[bytearray]:
+    """What has come of each stream until now, after waiting for a moment for a piece or for `ending`."""
+    texts = [bytearray(text) for text in before]
+    poller = select.poll()
+    places = {stream.fileno(): number for number, stream in enumerate(streams)}
+    for stream in places:
+        poller.register(stream, select.POLLIN)
+    poller.register(ending, select.POLLIN)
+    while ready := poller.poll(int(wait_s * 1000)):
+        wait_s = 0.0
+        if [stream for stream, _ in ready] == [ending]:
+            break
+        for stream, _ in ready:
+            if stream == ending:
+                continue
+            part = os.read(stream, 1 << 16)
+            texts[places[stream]] += part
+            if not part:
+                poller.unregister(stream)
+        if max(map(len, texts)) > MOST_NOISE:
+            break
+    return texts
 
 
 def call(connection: Any) -> Call:
@@ -314,6 +411,8 @@ def failure(words: str) -> GitopsError:
         return HostKeyError("the host's key is not known", hint="compare it and add it to known_hosts")
     if "Permission denied" in words or "Too many authentication failures" in words:
         return AuthenticationError(f"SSH refused the user: {last}", hint="check ansible_user and the key")
+    if "Session open refused" in words:
+        return SessionLimitError("sshd refuses to open a session", hint=LIMIT_HINT)
     if "Invalid/incorrect password" in words:
         return AuthenticationError("SSH refused the password")
     return UnreachableError(f"SSH cannot connect: {last}")

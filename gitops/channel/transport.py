@@ -51,15 +51,22 @@ class Transport(Protocol):
         """The process that carries it: another one later is another connection. 0 where there is none."""
         ...
 
-    def run(self, command: str, stdin: bytes, timeout_s: float) -> Completed:
-        """Runs a command line of the user's shell."""
-        ...
-
-    def pipe(self, command: str, timeout_s: float, *, echo: bool = False) -> socket.socket:
+    def pipe(
+        self, command: str, timeout_s: float, *, echo: bool = False, errors: socket.socket | None = None
+    ) -> OwningSocket:
         """A socket that is a command's standard input and output; closing it ends both.
 
-        `echo`: what the command writes to its standard error comes back as its input for as long
-        as the connection stands, whatever becomes of this process.
+        The login shell may write first: see `gitops.channel.session`.
+
+        Args:
+            command: a command line of the user's shell.
+            timeout_s: of the socket.
+            echo: what the command writes to its standard error comes back as its input for as long
+                as the connection stands, whatever becomes of this process.
+            errors: where its standard error goes instead; the caller closes its own copy.
+
+        Raises:
+            SessionLimitError: sshd allows no further session.
         """
         ...
 
@@ -83,12 +90,17 @@ class OwningSocket(socket.socket):
         timeout = taken.gettimeout()
         super().__init__(taken.family, taken.type, taken.proto, fileno=taken.detach())
         self.settimeout(timeout)
-        self._release = release
+        self._releases = [release]
+
+    def also(self, release: Callable[[], None]) -> None:
+        """Its end takes one more thing with it."""
+        self._releases.append(release)
 
     def _real_close(self) -> None:
         # Not `close`: a response that is still read from holds the socket open beyond it.
         super()._real_close()  # type: ignore[misc]  # the hook that ssl.SSLSocket uses too
-        self._release()
+        while self._releases:
+            self._releases.pop()()
 
 
 def shell(script: str, args: Sequence[str] = (), *, sudo: bool = False) -> str:

@@ -15,13 +15,19 @@ class Check:
     check: str
     ok: bool
     message: str  # what was found
-    fix: str = ""  # the command that mends it; empty where it is ok
+    fix: str = ""  # the command that mends it; empty where it is ok and no warning
     fix_on: str = ""  # where to run that: a host's name, or `controller`
+    warning: bool = False  # ok for now, but not for long
 
 
 def good(host: str, check: str, message: str) -> Check:
     """A check that found what it should."""
     return Check(host, check, ok=True, message=message)
+
+
+def low(host: str, check: str, message: str, fix: str) -> Check:
+    """A check that found what it should, but not for long."""
+    return Check(host, check, ok=True, message=message, fix=fix, fix_on=host, warning=True)
 
 
 def bad(host: str, check: str, message: str, fix: str, *, on: str = "") -> Check:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from gitops import desired
 from gitops.desired import inventory as inventories
 from gitops.desired.placement import check_placement
+from gitops.desired.problems import Problems
 from gitops.errors import GitopsError, InvalidInputError
 from gitops.model.stack import Stack
 from gitops.source.git import FolderTree
@@ -15,8 +17,21 @@ NAME = "application"  # stands for the application's name, which gitops.yaml kno
 COMMIT = "0" * 40  # stands for the commit that these files may become
 
 
+@dataclass(frozen=True)
+class Findings:
+    """What the files of an application show, each with its place."""
+
+    problems: list[GitopsError]
+    notices: list[GitopsError]  # what is no error, and may still not be what was meant
+
+
 def problems_of(path: Path, *, env: str = "", inventory: Path | None = None) -> list[GitopsError]:
-    """Everything that is wrong with the files of an application, each with its place.
+    """Everything that is wrong with the files of an application, as `check_files` finds it."""
+    return check_files(path, env=env, inventory=inventory).problems
+
+
+def check_files(path: Path, *, env: str = "", inventory: Path | None = None) -> Findings:
+    """Everything that is wrong with the files of an application.
 
     Args:
         path: the folder with the Compose file.
@@ -25,9 +40,10 @@ def problems_of(path: Path, *, env: str = "", inventory: Path | None = None) -> 
             read as such: what may not come from there is a problem.
     """
     problems: list[GitopsError] = []
+    found = Problems()
     stack: Stack | None = None
     try:
-        stack = desired.load(FolderTree(path), app=NAME, commit=COMMIT, env=env)
+        stack = desired.load(FolderTree(path), app=NAME, commit=COMMIT, env=env, problems=found)
     except InvalidInputError as invalid:
         problems += invalid.problems
     except GitopsError as problem:
@@ -42,4 +58,4 @@ def problems_of(path: Path, *, env: str = "", inventory: Path | None = None) -> 
             problems += invalid.problems
         except GitopsError as problem:
             problems.append(problem)
-    return problems
+    return Findings(problems, found.notices)

@@ -10,22 +10,37 @@ from ipaddress import IPv4Network
 
 from gitops.channel import Channel, Facts
 from gitops.channel.facts import Socket
-from gitops.channel.failures import AuthenticationError, HostKeyError, HostSetupError
-from gitops.checkup.check import CONTROLLER, Check, bad, good, number
+from gitops.channel.failures import (
+    AuthenticationError,
+    ForwardingRefusedError,
+    HostKeyError,
+    HostSetupError,
+    LoginShellError,
+    SessionLimitError,
+    UnreachableError,
+)
+from gitops.channel.slots import SLOTS
+from gitops.channel.ssh import SESSIONS
+from gitops.checkup.check import CONTROLLER, Check, bad, good, low, number
 from gitops.errors import GitopsError
 from gitops.model.fleet import Host
+from gitops.observe.files import FOLDER
+from gitops.observe.room import MISSING, PROGRAMS, PROXY_FOLDER, free_bytes, try_to_write
 
 DOCKER = (20, 10)
 PODMAN = (4,)
 HAPROXY = (2, 6)
-STATE = "/var/lib/gitops"
-CONFIG = "/etc/haproxy"  # the folder: the file is replaced, so the right to the file is not enough
+STATE = FOLDER
+CONFIG = PROXY_FOLDER  # the folder: the file is replaced, so the right to the file is not enough
+DEFAULT_SESSIONS = 10  # of sshd
+LOW, FULL = 2 << 30, 64 << 20  # bytes free for images and containers: soon too few, and too few
+LOW_SMALL = 32 << 20  # the same for the few small files of a deployment
+_READ_ONLY = "ead-only file system"
 
 # $1 is a Unix socket: who may open it.
 OWNER = 'stat -c "%G %a" "$1"'
 # $1 is an address: whether the host takes it for its own.
 OWN = 'PATH="$PATH:/usr/sbin:/sbin"; case $(ip route get "$1") in local*) exit 0 ;; esac; exit 1'
-WRITABLE = '[ -d "$1" ] && [ -w "$1" ]'
 
 _KNOWN_HOSTS = re.compile(r"UserKnownHostsFile[= ]\"?([^\s\"]+)")
 
@@ -67,6 +82,12 @@ def _unreached(host: Host, problem: GitopsError) -> Check:
                 f"ssh-keygen -R {shlex.quote(entry)}{of}; {scan} >> {known}"
                 "   # only after comparing the key with the host's own"
             )
+        case LoginShellError():
+            name = "login shell"
+            fix = f"ssh{f' -p {port}' if port else ''} {target} true   # shows it; {problem.hint}"
+        case SessionLimitError():
+            name, fix = "sessions", _more_sessions(SESSIONS)
+            return bad(host.name, name, problem.message, fix)
         case AuthenticationError():
             fix = f"ssh-copy-id{f' -p {port}' if port else ''} {target}"
         case _:
@@ -85,8 +106,13 @@ class _Examination:
 
     def checks(self) -> Iterator[Check]:
         """One after the other."""
+        yield self._guarded("sessions", self._sessions)
+        yield self._guarded("programs", self._programs)
         if self.host.runs_containers:
-            yield self._guarded("engine", self._engine)
+            engine = self._guarded("engine", self._engine)
+            yield engine
+            if engine.ok:
+                yield self._guarded("disk space", self._space)
         yield self._guarded("state folder", self._folder)
         yield self._guarded("lock", self._lock)
         if self.network:
@@ -100,6 +126,8 @@ class _Examination:
         """A check; a host that fails in the middle of it is what it found."""
         try:
             return check()
+        except (ForwardingRefusedError, SessionLimitError) as problem:
+            return self._bad(name, problem.message, problem.hint)
         except GitopsError as problem:
             return bad(self.host.name, name, problem.message, problem.hint or "gitops doctor", on=CONTROLLER)
 
@@ -121,6 +149,8 @@ class _Examination:
             return self._bad("engine", self._denied(socket), self._permit(socket))
         try:
             about = self.channel.engine().about
+        except (ForwardingRefusedError, SessionLimitError):
+            raise
         except GitopsError as problem:
             return self._bad("engine", f"{socket.path}: {problem.message}", self._start_engine())
         least = PODMAN if about.kind == "podman" else DOCKER
@@ -158,11 +188,57 @@ class _Examination:
             return f"sudo usermod -aG {shlex.quote(group)} {user}"
         return f"sudo setfacl -m u:{user}:rw {shlex.quote(socket.path)}"
 
+    def _sessions(self) -> Check:
+        """Opens as many sessions at once as a deployment may need."""
+        sockets = [self.facts.engine] if self.host.runs_containers else []
+        sockets += [self.facts.stats, self.facts.master] if self.host.balances or self.network else []
+        closed = [socket.path for socket in sockets if socket.path and not socket.direct]
+        needed = SESSIONS + (SLOTS if closed and self._sudo else 0)
+        why = f" ({closed[0]} is reached by sessions: the user may not open it)" if needed > SESSIONS else ""
+        allowed = self.channel.sessions_allowed(needed)
+        if allowed >= needed:
+            return self._good("sessions", f"sshd allows the {needed} that are needed{why}")
+        message = f"sshd allows {allowed} sessions on a connection, {needed} are needed{why}"
+        return self._bad("sessions", message, _more_sessions(needed))
+
+    def _programs(self) -> Check:
+        missing = self.channel.run(MISSING, args=PROGRAMS).stdout.decode(errors="replace").split()
+        if not missing:
+            return self._good("programs", f"{', '.join(PROGRAMS)} are there")
+        fix = "sudo apt-get install tar coreutils diffutils"
+        return self._bad("programs", f"there is no {', '.join(missing)}", fix)
+
+    def _space(self) -> Check:
+        root = str(self.channel.engine().info().get("DockerRootDir") or "/")
+        free = free_bytes(self.channel, root)
+        found = f"{_size(free)} free at {root}, where the engine has images and containers"
+        if free < FULL:
+            return self._bad("disk space", found, _prune(self.facts.engine))
+        if free < LOW:
+            return low(self.host.name, "disk space", found, _prune(self.facts.engine))
+        return self._good("disk space", found)
+
     def _folder(self) -> Check:
-        if self.channel.run(WRITABLE, args=(STATE,)).code == 0:
-            return self._good("state folder", f"{STATE} is writable")
         fix = f"sudo install -d -o {shlex.quote(self.facts.user)} -m 0755 {STATE}"
-        return self._bad("state folder", f"{STATE} is not there or not writable for {self.facts.user}", fix)
+        return self._takes("state folder", STATE, fix)
+
+    def _takes(self, check: str, folder: str, allow: str) -> Check:
+        """Whether a folder takes a file, written as a deployment does."""
+        (trial,) = try_to_write(self.channel, [folder])
+        see = f"df -h {folder}; sudo du -xh --max-depth=2 {folder} | sort -h | tail   # then free some space"
+        if trial.problem:
+            fix = see
+            if _READ_ONLY in trial.problem:
+                fix = f"sudo mount -o remount,rw $(df -P {folder} | awk 'END {{print $6}}')"
+            elif trial.problem.startswith("/"):
+                fix = f"sudo chown -R {shlex.quote(self.facts.user)} {folder}"
+            elif "ermission denied" in trial.problem or "o such file" in trial.problem:
+                fix = allow
+            return self._bad(check, f"user {self.facts.user} cannot write to {folder}: {trial.problem}", fix)
+        found = f"{folder} is writable, {_size(trial.free)} free"
+        if trial.free < LOW_SMALL:
+            return low(self.host.name, check, found, see)
+        return self._good(check, found)
 
     def _lock(self) -> Check:
         if "flock" not in self.facts.programs:
@@ -186,7 +262,10 @@ class _Examination:
         if not self._permitted(socket):
             return self._bad("haproxy", self._denied(socket), self._permit(socket))
         try:
+            self.channel.proxy().stats()
             text = self.channel.proxy().info().get("Version", "")
+        except (ForwardingRefusedError, SessionLimitError):
+            raise
         except GitopsError as problem:
             return self._bad("haproxy", f"{socket.path}: {problem.message}", self._start_haproxy())
         if number(text) < HAPROXY:
@@ -203,9 +282,13 @@ class _Examination:
             )
         if not self._permitted(socket):
             return self._bad("haproxy master", self._denied(socket), self._permit(socket))
-        workers = sum(
-            process.kind == "worker" and not process.old for process in self.channel.proxy().processes()
-        )
+        proxy = self.channel.proxy()
+        try:
+            processes = proxy.processes()
+        except UnreachableError:
+            proxy.stats()  # where sshd does not forward, this says so
+            raise
+        workers = sum(process.kind == "worker" and not process.old for process in processes)
         if not workers:
             return self._bad("haproxy master", "it has no worker", "sudo systemctl restart haproxy")
         return self._good("haproxy master", f"answers at {socket.path}")
@@ -214,10 +297,30 @@ class _Examination:
         return "sudo apt-get install haproxy && sudo systemctl enable --now haproxy"
 
     def _config(self) -> Check:
-        if self.channel.run(WRITABLE, args=(CONFIG,)).code == 0:
-            return self._good("haproxy.cfg", f"{CONFIG} is writable")
         fix = (
             f"sudo install -d -g haproxy -m 0775 {CONFIG}"
             f" && sudo usermod -aG haproxy {shlex.quote(self.facts.user)}"
         )
-        return self._bad("haproxy.cfg", f"{CONFIG} is not writable for {self.facts.user}", fix)
+        return self._takes("haproxy.cfg", CONFIG, fix)
+
+
+def _more_sessions(needed: int) -> str:
+    """The command that lets sshd allow so many sessions: of a setting given twice it takes the first."""
+    wanted = max(needed, DEFAULT_SESSIONS)
+    return (
+        f"sudo sed -i -E '/^[[:space:]]*MaxSessions[[:space:]=]/d; 1i MaxSessions {wanted}'"
+        " /etc/ssh/sshd_config && sudo systemctl reload ssh"
+    )
+
+
+def _prune(engine: Socket) -> str:
+    program = "podman" if "podman" in engine.path else "docker"
+    return f"sudo {program} system prune   # asks first; removes what nothing uses"
+
+
+def _size(count: int) -> str:
+    """Bytes for a person."""
+    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB")):
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return f"{count >> 10} KiB"

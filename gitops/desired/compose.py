@@ -35,6 +35,7 @@ def load(
     overlays: Sequence[str] = (),
     env: str = "",
     profiles: Sequence[str] = (),
+    problems: Problems | None = None,
 ) -> Stack:
     """What one commit says, resolved and checked.
 
@@ -46,6 +47,7 @@ def load(
         overlays: further Compose files in that folder, merged in this order, after compose.override.yaml.
         env: selects `.env.ENV` on top of `.env`, and compose.ENV.yaml as the last overlay where there is one.
         profiles: services with other profiles are left out.
+        problems: takes what is found, where the caller wants to know the notices, too.
 
     Raises:
         InvalidInputError: everything that is wrong with the files, with places.
@@ -57,7 +59,7 @@ def load(
         )
     if env and not _ENV.fullmatch(env):
         raise PermanentError(f"{quoted(env)} is no name of an environment", hint="such as `prod`")
-    problems = Problems()
+    problems = Problems() if problems is None else problems
     folder = "" if path in {"", "."} else path.strip("/")
     files = _files(tree, folder, overlays, env, problems)
     variables = _variables(tree, folder, app, env, problems)
@@ -121,14 +123,15 @@ def _content(tree: Tree, file: str, problems: Problems) -> bytes | None:
 
 def _variables(tree: Tree, folder: str, app: str, env: str, problems: Problems) -> dict[str, str]:
     """What Compose files may refer to: the repo's `.env` files, and the project's name as in Compose."""
-    variables = {"COMPOSE_PROJECT_NAME": app}
+    project = {"COMPOSE_PROJECT_NAME": app}
+    found: dict[str, str] = {}
     for name in (".env", f".env.{env}" if env else ""):
         file = posixpath.join(folder, name)
         if name and _exists(tree, file, problems):
             content = _content(tree, file, problems)
             if content is not None:
-                variables |= dotenv.parse(content, file, variables, problems)
-    return variables
+                found |= dotenv.parse(content, file, project, problems, earlier=found)
+    return found | project
 
 
 def _exists(tree: Tree, file: str, problems: Problems) -> bool:

@@ -17,6 +17,7 @@ from gitops.model.stack import Healthcheck, Job, Mode, Order, RestartPolicy, Upd
 
 _ON_FAILURE = re.compile(r"on-failure(?::(?P<attempts>[0-9]{1,9}))?")
 MOST_REPLICAS = 10_000
+_LEAST_CHECK_TIME = 1e-3  # seconds; the engine refuses less
 _LEAST_MEMORY = 6 * 1024**2  # bytes; the engine refuses less
 
 
@@ -99,7 +100,7 @@ def _limits(limits: Fields) -> tuple[float, int, int]:
     memory = limits.size("memory")
     if 0 < memory < _LEAST_MEMORY:
         limits.wrong("memory", f"{memory} bytes are too few for an engine", "`64m` means 64 megabytes")
-    return cpus, memory, limits.integer("pids") or 0
+    return cpus, memory, max(0, limits.integer("pids", minimum=-1) or 0)  # -1: no limit, like 0
 
 
 def _restart(service: Fields, deploy: Fields | None) -> RestartPolicy:
@@ -149,24 +150,25 @@ def parse_healthcheck(service: Fields) -> Healthcheck | None:
     if fields is None:
         return None
     test = _test(fields)
-    if fields.boolean("disable"):
-        if test is not None and test != ("NONE",):
-            fields.wrong("disable", "disabled, but it has a `test`", "leave one of them out")
+    if fields.boolean("disable"):  # also beside a `test`: an overlay switches the check of its base off
         return Healthcheck(test=("NONE",))
     retries = fields.integer("retries")
-    return Healthcheck(
-        test,
-        fields.seconds("interval"),
-        fields.seconds("timeout"),
-        fields.seconds("start_period"),
-        fields.seconds("start_interval"),
-        retries,
+    interval, timeout, start_period, start_interval = (
+        _check_time(fields, key) for key in ("interval", "timeout", "start_period", "start_interval")
     )
+    return Healthcheck(test, interval, timeout, start_period, start_interval, retries)
+
+
+def _check_time(fields: Fields, key: str) -> float | None:
+    found = fields.seconds(key)
+    if found is not None and 0 < found < _LEAST_CHECK_TIME:
+        fields.wrong(key, "engines take no less than 1ms", "`0s` leaves it to the image")
+    return found
 
 
 def _test(fields: Fields) -> tuple[str, ...] | None:
     node = fields.get("test")
-    if node is None:
+    if node is None or node.value == ():
         return None
     if isinstance(node.value, str):
         text = fields.string("test")

@@ -2,11 +2,12 @@
 
 `KEY=value` lines with comments, an optional `export`, single quotes (literal),
 double quotes (escapes, variables, several lines) and bare values (variables, up
-to a comment). No message ever shows a value: these files hold secrets.
+to ` #`). No message ever shows a value: these files hold secrets.
 """
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections import ChainMap
 from collections.abc import Mapping
@@ -17,41 +18,71 @@ from gitops.desired.yaml import decode
 from gitops.errors import PermanentError, Where
 
 _BLANK = re.compile(r"\s*")
-_KEY = re.compile(
-    r"(?:export[ \t]+)?(?P<key>[A-Za-z_][A-Za-z0-9_.\-]*)[ \t]*(?P<sign>[=:]|(?=\r?\n|$|#))[ \t]*"
-)
+_KEY = re.compile(r"(?:export[ \t]+)?(?P<key>[\w.\-\[\]]+)[ \t]*(?P<sign>[=:]|(?=\r?\n|$|#))[^\S\n]*")
 _SINGLE = re.compile(r"'(?P<value>(?:[^'\\]|\\.)*)'", re.DOTALL)
 _DOUBLE = re.compile(r'"(?P<value>(?:[^"\\]|\\.)*)"', re.DOTALL)
-_COMMENT = re.compile(r"(?:^|[ \t])#.*")
+_COMMENT = re.compile(r" #.*")  # a `#` after anything else is part of the value, also at its beginning
 _REST = re.compile(r"[ \t\r]*(?:#[^\n]*)?(?:\n|$)")
-_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
-_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "v": "\v", "$": "$$"}
+# What else follows a backslash keeps it: a pattern (`\d`) or a path of Windows is what it looks like.
+_ESCAPE = re.compile(r"\\(?:[abfnrtv$\"\\]|0[0-9]{0,3})")
+_ESCAPES = {
+    "a": "\a",
+    "b": "\b",
+    "f": "\f",
+    "n": "\n",
+    "r": "\r",
+    "t": "\t",
+    "v": "\v",
+    "$": "$$",  # a dollar sign for what replaces the variables next
+    '"': '"',
+    "\\": "\\",
+}
+_OCTAL = re.compile(r"[0-3][0-7]{2}")  # after `\0`; Compose drops the 0 also where nothing else is octal
 _MOST_TEXT = 4_000_000  # characters of all values of a file, variables replaced
 
 
-def parse(content: bytes, file: str, variables: Mapping[str, str], problems: Problems) -> dict[str, str]:
+def parse(
+    content: bytes,
+    file: str,
+    variables: Mapping[str, str],
+    problems: Problems,
+    *,
+    earlier: Mapping[str, str] | None = None,
+) -> dict[str, str]:
     """The variables that a file sets.
+
+    A name in a value is looked up in `variables`, then in the lines above, then in `earlier`; a bare
+    `KEY` takes its value from there, too.
 
     Args:
         content: the file's bytes.
         file: its name, for positions.
-        variables: what its values may refer to besides its own earlier lines; a bare `KEY` takes its value
-            from there.
+        variables: the project's, which no line of the file changes.
         problems: what is wrong goes there; the line is left out of the result.
+        earlier: what files before this one have set.
     """
-    text = decode(content, file, problems)
-    return {} if text is None else _Reader(text, file, variables, problems).read()
+    text = decode(content.removeprefix(codecs.BOM_UTF8), file, problems)
+    return {} if text is None else _Reader(text, file, (variables, earlier or {}), problems).read()
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    letter, digits = found[0][1], found[0][2:]
+    if letter != "0":
+        return _ESCAPES[letter]
+    return chr(int(digits, 8)) if _OCTAL.fullmatch(digits) else f"\\{digits}"
 
 
 class _Reader:
     """Goes through one file, line by line; a quoted value may take several."""
 
-    def __init__(self, text: str, file: str, variables: Mapping[str, str], problems: Problems) -> None:
+    def __init__(
+        self, text: str, file: str, known: tuple[Mapping[str, str], Mapping[str, str]], problems: Problems
+    ) -> None:
         self._text = text
         self._file = file
         self._problems = problems
         self._found: dict[str, str] = {}
-        self._known = ChainMap(self._found, dict(variables))
+        self._known = ChainMap(dict(known[0]), self._found, dict(known[1]))
         self._position = 0
         self._line = 1
 
@@ -117,8 +148,7 @@ class _Reader:
             raise PermanentError("a quote without its end", hint="close it with `'`")
         if opening == '"':
             if match := self._advance(_DOUBLE):
-                unescaped = _ESCAPE.sub(lambda found: _ESCAPES.get(found[1], found[1]), match["value"])
-                return self._substitute(unescaped)
+                return self._substitute(_ESCAPE.sub(_unescaped, match["value"]))
             raise PermanentError("a quote without its end", hint='close it with `"`')
         end = self._end_of_line(self._position)
         bare = self._text[self._position : end]

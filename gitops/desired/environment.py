@@ -25,7 +25,9 @@ class Environment:
         self._folder = folder
         self._variables = variables
         self._problems = problems
-        self._files: dict[str, dict[str, str]] = {}
+        self._contents: dict[str, bytes] = {}
+        # By what the files before it have set, too: its values may refer to them.
+        self._parsed: dict[tuple[str, tuple[tuple[str, str], ...]], dict[str, str]] = {}
         self._left = _MOST_VARIABLES
 
     def of(self, service: Fields) -> tuple[tuple[str, str], ...]:
@@ -35,7 +37,7 @@ class Environment:
         found: dict[str, str] = {}
         node = service.get("env_file")
         for item in (node.items if isinstance(node.value, tuple) else (node,)) if node else ():
-            found |= self._file(item, service.at("env_file"))
+            found |= self._file(item, service.at("env_file"), found)
         for name, value in service.pairs("environment").items():
             if not _VARIABLE.fullmatch(name):
                 message = f"{service.at('environment')}: {quoted(name)} is no variable name"
@@ -60,7 +62,7 @@ class Environment:
             return ()
         return tuple(sorted(found.items()))
 
-    def _file(self, item: Node, path: str) -> dict[str, str]:
+    def _file(self, item: Node, path: str, earlier: Mapping[str, str]) -> dict[str, str]:
         required = True
         name: str | None
         if isinstance(item.value, dict):
@@ -75,21 +77,28 @@ class Environment:
             message = f"{path}: {quoted(name)} leaves the application's folder"
             self._problems.report(message, item.where, "name a file beside the Compose file, or below it")
             return {}
-        return self._read(
-            posixpath.normpath(posixpath.join(self._folder, name)), item, path, required=required
-        )
+        file = posixpath.normpath(posixpath.join(self._folder, name))
+        content = self._read(file, item, path, required=required)
+        if content is None:
+            return {}
+        known = (file, tuple(earlier.items()))
+        if known not in self._parsed:
+            self._parsed[known] = dotenv.parse(
+                content, file, self._variables, self._problems, earlier=earlier
+            )
+        return self._parsed[known]
 
-    def _read(self, file: str, item: Node, path: str, *, required: bool) -> dict[str, str]:
-        if file not in self._files:
+    def _read(self, file: str, item: Node, path: str, *, required: bool) -> bytes | None:
+        """A file's bytes; None where there is none, which is reported where it must be there."""
+        if file not in self._contents:
             try:
                 # What is refused (a symlink, a folder) is refused whether or not the file is required.
                 if not self._tree.exists(file):
                     if required:
                         self._problems.report(f"{path}: no file {quoted(file)} in the repo", item.where)
-                    return {}
-                content = self._tree.read(file)
+                    return None
+                self._contents[file] = self._tree.read(file)
             except PermanentError as error:
                 self._problems.report(f"{path}: {error.message}", item.where, error.hint)
-                return {}
-            self._files[file] = dotenv.parse(content, file, self._variables, self._problems)
-        return self._files[file]
+                return None
+        return self._contents[file]

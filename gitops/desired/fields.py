@@ -44,15 +44,19 @@ class Fields:
             self.problems.report(f"{self.at(key)} is not supported", where, unsupported[key])
             return
         if key.startswith("x-"):
-            cutoff = min(_CLOSE, 1 - 1 / len(key))  # one wrong letter of a short name is a slip too
-            close = get_close_matches(key, EXTENSIONS, n=1, cutoff=cutoff)
-            if not close or self._schema not in {"file", "service"}:
-                return
-        else:
-            close = get_close_matches(key, [*supported, *unsupported], n=1)
+            self._check_extension(key, where)
+            return
+        close = get_close_matches(key, [*supported, *unsupported], n=1)
         hint = f"did you mean `{close[0]}`? {unsupported.get(close[0], '')}".rstrip() if close else ""
         known = "expected one of " + ", ".join(supported) if 0 < len(supported) <= _FEW else ""
         self.problems.report(f"unknown key {quoted(key)} in {self.path or 'the file'}", where, hint or known)
+
+    def _check_extension(self, key: str, where: Where) -> None:
+        """Any `x-` key is the user's own, but one that is nearly ours may be a slip."""
+        cutoff = min(_CLOSE, 1 - 1 / len(key))  # one wrong letter of a short name is a slip too
+        ours = EXTENSIONS if self._schema == "service" else ()
+        for close in get_close_matches(key, ours, n=1, cutoff=cutoff):
+            self.problems.notice(f"{self.at(key)} means nothing here", where, f"did you mean `{close}`?")
 
     def at(self, key: str) -> str:
         """The path of a key, for messages: `services.web.image`."""
@@ -201,7 +205,9 @@ def integer(node: Node, path: str, problems: Problems, minimum: int, maximum: in
     number: int | None = None
     if isinstance(node.value, int) and not isinstance(node.value, bool):
         number = node.value
-    elif isinstance(node.value, str) and re.fullmatch(r"-?[0-9]+", node.value, re.ASCII):
+    elif isinstance(node.value, float) and node.value.is_integer():  # such as `1e3`
+        number = int(node.value)
+    elif isinstance(node.value, str) and re.fullmatch(r"[-+]?[0-9]+", node.value, re.ASCII):
         number = int(node.value) if len(node.value) <= _LONGEST_INTEGER else None
     if number is None:
         what = quoted(node.text) if node.text else node.kind

@@ -11,18 +11,20 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
 
+from gitops.desired import vault
 from gitops.desired.machines import check_machines
 from gitops.desired.problems import Problems, quoted
 from gitops.desired.variables import HOST_NAME, check_kept, check_untrusted, expand, is_secret
 from gitops.desired.yaml import check_limits, syntax_error
 from gitops.errors import PermanentError, Where
 from gitops.model.fleet import CONTAINER_HOSTS, LOAD_BALANCERS, Fleet, Host
+from gitops.model.routes import ADDRESS
 
 Variable = str | int | float | bool
 
@@ -116,10 +118,13 @@ class _Ansible:
 
 def _read(places: _Places, problems: Problems, *, trusted: bool) -> list[Host]:
     from ansible.errors import AnsibleError  # noqa: PLC0415 - importing Ansible takes half a second
+    from ansible.parsing.dataloader import DataLoader  # noqa: PLC0415 - as above
 
-    with _quiet() as failures:
+    with _quiet() as failures, ExitStack() as opened:
         try:
-            ansible = _open(places.root, trusted=trusted)
+            loader = DataLoader()
+            opened.enter_context(vault.passwords(loader, trusted=trusted))
+            ansible = _open(loader, places.root, trusted=trusted)
             _report_failures(failures, places, problems)
             hosts: list[Host] = []
             for host in sorted(ansible.inventory.get_hosts(), key=lambda host: str(host.name)):
@@ -127,7 +132,12 @@ def _read(places: _Places, problems: Problems, *, trusted: bool) -> list[Host]:
                 if CONTAINER_HOSTS in groups or LOAD_BALANCERS in groups:
                     hosts += _host(ansible, host, groups, places, problems, trusted=trusted)
         except AnsibleError as error:
-            problems.report(_message(error), _syntax_error(places) or _origin(error, places))
+            file = vault.encrypted_file(error, places.root)
+            where = places.of(file) if file else _syntax_error(places) or _origin(error, places)
+            problems.report(_message(error), where, vault.hint(error, trusted=trusted))
+            return []
+        except PermanentError as error:
+            problems.report(error.message, places.of(), error.hint)
             return []
         except Exception as error:  # noqa: BLE001 - inventory plugins raise anything for malformed input
             problems.report(f"the inventory cannot be read: {type(error).__name__}: {error}", places.of())
@@ -135,9 +145,8 @@ def _read(places: _Places, problems: Problems, *, trusted: bool) -> list[Host]:
     return hosts
 
 
-def _open(path: Path, *, trusted: bool) -> _Ansible:
+def _open(loader: Any, path: Path, *, trusted: bool) -> _Ansible:
     from ansible.inventory.manager import InventoryManager  # noqa: PLC0415 - as above
-    from ansible.parsing.dataloader import DataLoader  # noqa: PLC0415 - as above
     from ansible.plugins.loader import inventory_loader  # noqa: PLC0415 - as above
     from ansible.vars.manager import VariableManager  # noqa: PLC0415 - as above
 
@@ -147,7 +156,6 @@ def _open(path: Path, *, trusted: bool) -> _Ansible:
         def _fetch_inventory_plugins(self) -> list[Any]:
             return [inventory_loader.get(name) for name in _UNTRUSTED_PLUGINS]
 
-    loader = DataLoader()
     manager = InventoryManager if trusted else PlainInventory
     inventory = manager(loader=loader, sources=[str(path.absolute())])
     return _Ansible(loader, inventory, VariableManager(loader=loader, inventory=inventory))
@@ -258,6 +266,11 @@ def _host(
     address = str(
         found.get("gitops_address") or found.get("ansible_host") or found.get("ansible_ssh_host") or name
     )
+    address = address.removeprefix("[").removesuffix("]")
+    if CONTAINER_HOSTS in groups and not ADDRESS.fullmatch(address):
+        hint = "set `gitops_address` to a name, or to an address without a zone"
+        problems.report(f"host {name}: no edge reaches {quoted(address)}", _origin(host.name, places), hint)
+        return []
     labels = _labels(ansible, raw, f"host {name}", places, problems, trusted=trusted)
     return [Host(name, address, groups, tuple(sorted(found.items())), labels)]
 
@@ -299,7 +312,7 @@ def _labels(
 
 def _resolve(ansible: _Ansible, raw: Mapping[str, Any], key: str, *, trusted: bool) -> Variable:
     """The plain value of a variable, its templates resolved."""
-    value = raw[key]
+    value = vault.plain(raw[key]) if trusted else raw[key]
     if isinstance(value, str):
         value = _template(ansible, raw, key) if trusted else expand(raw, key)
     match value:

@@ -279,4 +279,4 @@ UNSUPPORTED: Final[dict[Schema, dict[str, str]]] = {
 """Known to Compose (or planned here), not supported: a hint for each, or an empty string."""
 
 EXTENSIONS: Final = ("x-ingress", "x-expose-to", "x-rollout", "x-job", "x-fence", "x-autoscale")
-"""Extensions with a meaning here. A key close to one of them is a slip; any other `x-` key is the user's."""
+"""Extensions of a service with a meaning here. Other `x-` keys are the user's; close ones get a notice."""

@@ -10,7 +10,8 @@ from gitops.desired.problems import Problems, quoted
 from gitops.desired.yaml import Node
 from gitops.model.stack import Mount
 
-VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+# With the application's name before it, it is the name of a folder on the host: at most 255 characters.
+VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,189}")
 _ABSOLUTE = re.compile(r"/[^\0:\n]*")
 _PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 _MODES = ("z", "Z", "nocopy", *_PROPAGATIONS)

@@ -2,10 +2,12 @@
 
 Mappings are merged key by key, single values are replaced, lists are joined.
 Exceptions: `command`, `entrypoint` and `healthcheck.test` are replaced as a
-whole; entries of `environment`, `labels` and the like are joined by name,
+whole; entries of `environment`, `labels` and `sysctls` are joined by name,
 `volumes` by their target, `ports` by what they publish; `logging` is merged
 only for the same driver; `x-` keys merge as mappings, else they are replaced.
-`!reset` removes a value, `!override` replaces it as a whole.
+Null takes back `command`, `entrypoint` and an entry that is joined by name;
+anywhere else it says nothing. `!reset` removes a value, `!override` replaces it
+as a whole.
 """
 
 from __future__ import annotations
@@ -17,18 +19,14 @@ from gitops.desired.problems import Problems
 from gitops.desired.yaml import Node
 
 _Path = tuple[str, ...]
+_TAKEN_BACK = {"services.*.command", "services.*.entrypoint"}  # by null
 _REPLACED = {
     "services.*.command",
     "services.*.entrypoint",
     "services.*.healthcheck.test",
     "services.*.ulimits.*",
 }
-_BY_NAME = {
-    "services.*.environment": "=",
-    "services.*.labels": "=",
-    "services.*.sysctls": "=",
-    "services.*.extra_hosts": "=:",
-}
+_BY_NAME = {"services.*.environment", "services.*.labels", "services.*.sysctls"}
 _SETS = {"services.*.depends_on", "services.*.networks"}  # a list of names stands for a mapping of them
 _STRING_OR_LIST = {"services.*.env_file", "services.*.dns", "services.*.tmpfs"}
 
@@ -37,9 +35,9 @@ def merge(base: Node, over: Node, problems: Problems, path: _Path = ()) -> Node:
     """The base with an overlay on top. Both are interpolated already."""
     if over.tag:
         return clean(replace(over, value=None if over.tag == "reset" else over.value))
-    if over.value is None:
-        return base
     rule = _rule(path)
+    if over.value is None:
+        return over if rule in _TAKEN_BACK or _rule(path[:-1]) in _BY_NAME else base
     base, over = _same_form(base, over, rule)
     if base.value is None or _replaces(base, over, path, rule):
         return clean(over)
@@ -78,7 +76,9 @@ def clean(node: Node) -> Node:
 def _same_form(base: Node, over: Node, rule: str) -> tuple[Node, Node]:
     """Both in the form in which they merge, where Compose has a short and a long one."""
     if rule in _BY_NAME:
-        return _named(base, _BY_NAME[rule]), _named(over, _BY_NAME[rule])
+        return _named(base), _named(over)
+    if rule == "services.*.extra_hosts":
+        return _as_lines(base), _as_lines(over)
     if rule in _SETS:
         return _as_set(base), _as_set(over)
     if rule in _STRING_OR_LIST:
@@ -109,14 +109,13 @@ def _merge_mappings(base: Node, over: Node, problems: Problems, path: _Path) -> 
     return replace(base, value=merged, tag="")
 
 
-def _named(node: Node, signs: str) -> Node:
+def _named(node: Node) -> Node:
     """A list of `KEY=value` as the mapping that it stands for."""
     if not isinstance(node.value, tuple):
         return node
     entries: dict[str, Node] = {}
     for item in node.value:
-        sign = next((sign for sign in signs if sign in item.text), signs[0])
-        key, found, value = item.text.partition(sign)
+        key, found, value = item.text.partition("=")
         entries[key] = replace(item, value=value if found else None, key=item.where)
     return replace(node, value=entries)
 
@@ -125,6 +124,16 @@ def _as_set(node: Node) -> Node:
     if not isinstance(node.value, tuple):
         return node
     return replace(node, value={item.text: replace(item, value={}, key=item.where) for item in node.value})
+
+
+def _as_lines(node: Node) -> Node:
+    """A mapping of names to addresses as the list of `NAME=ADDRESS` that it stands for."""
+    lines = [
+        replace(address, value=f"{name}={address.text}", key=None)
+        for name, entry in node.entries.items()
+        for address in (entry.items or (entry,))
+    ]
+    return replace(node, value=tuple(lines)) if isinstance(node.value, dict) else node
 
 
 def _as_list(node: Node) -> Node:
@@ -154,9 +163,9 @@ def _port_index(item: Node) -> object:
 
 def _mount_index(item: Node) -> object:
     if isinstance(item.value, dict):
-        return item.entries["target"].text if "target" in item.entries else id(item)
+        return item.entries["target"].text.rstrip("/") if "target" in item.entries else id(item)
     parts = item.text.split(":")
-    return parts[1] if len(parts) > 1 else parts[0]
+    return (parts[1] if len(parts) > 1 else parts[0]).rstrip("/")
 
 
 def _env_file_index(item: Node) -> object:

@@ -8,20 +8,15 @@ from dataclasses import dataclass
 from gitops.desired.fields import Fields
 from gitops.desired.problems import Problems, quoted
 from gitops.desired.yaml import Node
-from gitops.model.stack import Ingress, Publish
+from gitops.model.routes import HOST, PATH
+from gitops.model.stack import HTTP_PORT, Ingress, Publish
 
-HTTP_PORT = 80  # of the edge: shared by all applications, routed by x-ingress
 _LAST_PORT = 65535
 _WIDEST_RANGE = 1_000  # ports of one entry of `expose`
 _SHORT = re.compile(
     r"(?:(?P<ip>[0-9]+(?:\.[0-9]+)+|\[[0-9a-fA-F:.]+\]):)?(?:(?P<published>[0-9-]*):)?(?P<target>[0-9-]+)(?:/(?P<protocol>\w+))?",
     re.ASCII,
 )
-_HOST_NAME = re.compile(
-    r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
-)
-# Only characters that mean nothing to HAProxy's configuration: a path is printed into it.
-_PATH = re.compile(r"/[A-Za-z0-9._~/@+=:-]{0,200}")
 
 
 @dataclass(frozen=True)
@@ -60,7 +55,7 @@ def _short(item: Node, path: str, problems: Problems, publish: list[Publish]) ->
         )
     elif "-" in target or "-" in (published or ""):
         problems.report(f"{path}: a range is not supported", item.where, "write one line a port")
-    elif match["protocol"] not in {None, "tcp"}:
+    elif (match["protocol"] or "tcp").lower() != "tcp":
         problems.report(
             f"{path}: the edge balances TCP, not {quoted(match['protocol'])}",
             item.where,
@@ -169,8 +164,8 @@ def _route(route: Fields, known: tuple[int, ...]) -> Ingress | None:
         elif isinstance(route.node.value, dict):
             what = "names several ports" if known else "names no port"
             route.problems.report(f"{route.path}: `port` is missing", route.node.place, f"the service {what}")
-    host = route.string("host", _HOST_NAME, "a host name such as `shop.example.com`").lower()
-    path = route.string("path", _PATH, "a path such as `/api`") or "/"
+    host = route.string("host", HOST, "a host name such as `shop.example.com`").lower()
+    path = route.string("path", PATH, "a path such as `/api`, as requests have it") or "/"
     if "//" in path or any(part in {".", ".."} for part in path.split("/")):
         route.wrong(
             "path", f"expected a path such as `/api`, found {quoted(path)}", "no `//`, `.` or `..` in it"

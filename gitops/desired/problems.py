@@ -14,6 +14,7 @@ class Problems:
     def __init__(self) -> None:
         self._found: dict[str, GitopsError] = {}
         self._closed: set[Where] = set()
+        self._notices: dict[str, GitopsError] = {}
 
     def report(self, message: str, where: Where | None, hint: str = "", *, last: bool = False) -> None:
         """Adds one problem; the same one at the same place is told once, however many aliases lead to it.
@@ -27,6 +28,17 @@ class Problems:
         problem = PermanentError(message, hint=hint, where=where)
         if not self.full:
             self._found.setdefault(str(problem), problem)
+
+    def notice(self, message: str, where: Where | None, hint: str = "") -> None:
+        """Adds what is no error, and may still not be what was meant."""
+        notice = PermanentError(message, hint=hint, where=where)
+        if len(self._notices) < _MOST:
+            self._notices.setdefault(str(notice), notice)
+
+    @property
+    def notices(self) -> list[GitopsError]:
+        """What is no error, in the order in which it was found."""
+        return list(self._notices.values())
 
     def __bool__(self) -> bool:
         return bool(self._found)

@@ -25,7 +25,7 @@ _INTEGER = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[oO]?([0-7]+)|0[bB]([01]+
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _LONGEST_NUMBER = 400  # characters; what is longer is text, and no float has so many
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1  # what Go's integers hold; beyond, go-yaml reads a float
-_POSITIONAL_FROM, _POSITIONAL_BELOW = -4, 21  # decimal exponents that Go prints without an `e`
+_POSITIONAL_FROM, _POSITIONAL_BELOW = -4, 6  # decimal exponents that Go prints without an `e`
 
 
 def resolve(text: str) -> Scalar:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import shlex
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from gitops.desired.autoscale import check_autoscale, first_count, parse_autoscale
 from gitops.desired.dependencies import Entry, parse_depends_on
@@ -16,25 +16,38 @@ from gitops.desired.mounts import parse_mounts
 from gitops.desired.ports import parse_expose, parse_ingress, parse_ports
 from gitops.desired.problems import Problems, quoted
 from gitops.desired.strategy import check_rollout, parse_rollout
+from gitops.desired.words import split
 from gitops.desired.yaml import Node
-from gitops.errors import Where
+from gitops.errors import PermanentError, Where
 from gitops.model.stack import ContainerSpec, Logging, Mount, Service, Ulimit
 
 SERVICE_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_.-]{0,61}[a-z0-9])?")
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 # The reference grammar of registries: [domain[:port]/]path[:tag][@digest].
 _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
-_DOMAIN = rf"{_LABEL}(?:\.{_LABEL})*(?::[0-9]{{1,5}})?/"
+# What has neither a dot nor a port is no registry, but the first part of a path.
+_DOMAIN = rf"(?:{_LABEL}(?:\.{_LABEL})*:[0-9]{{1,5}}|{_LABEL}(?:\.{_LABEL})+|localhost)/"
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 IMAGE = re.compile(
     rf"(?=.{{1,512}}$)(?:{_DOMAIN})?{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?",
     re.ASCII,
 )
 _CAPABILITY = re.compile(r"[A-Za-z_]+")
-_SIGNAL = re.compile(r"(?:SIG)?[A-Z0-9+-]+|[0-9]{1,2}")
+# Those that engines know; they refuse others when the container is created.
+_SIGNAL = re.compile(
+    r"(?:SIG)?(?:ABRT|ALRM|BUS|CHLD|CLD|CONT|FPE|HUP|ILL|INT|IO|IOT|KILL|PIPE|POLL|PROF|PWR|QUIT|SEGV|STKFLT|STOP"
+    r"|SYS|TERM|TRAP|TSTP|TTIN|TTOU|URG|USR1|USR2|VTALRM|WINCH|XCPU|XFSZ|RTMIN(?:\+(?:[1-9]|1[0-5]))?"
+    r"|RTMAX(?:-(?:[1-9]|1[0-4]))?)|[1-9]|[1-5][0-9]|6[0-4]",
+    re.IGNORECASE,
+)
+_ULIMITS = {
+    *("core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc"),
+    *("rss", "rtprio", "rttime", "sigpending", "stack"),
+}
 _HOST = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
 )
+_HOSTNAME = re.compile(rf"(?=.{{1,64}}$)(?:{_HOST.pattern})")  # Linux takes no longer one
 _FOLDER = re.compile(r"/[^\0\n]*")
 _SYSCTL = re.compile(r"[a-zA-Z0-9_.*/-]+")
 _OURS = "gitops."  # prefix of the labels by which containers are recognised
@@ -81,10 +94,10 @@ def parse_service(
         healthcheck=parse_healthcheck(fields),
         restart=deploy.restart,
         stop_grace_period_s=10.0 if grace is None else grace,
-        stop_signal=fields.string("stop_signal", _SIGNAL, "a signal such as `SIGTERM`"),
+        stop_signal=_optional(fields, "stop_signal", _SIGNAL, "a signal such as `SIGTERM`").upper(),
         user=fields.string("user"),
-        working_dir=fields.string("working_dir", _FOLDER, "an absolute path"),
-        hostname=fields.string("hostname", _HOST, "a host name"),
+        working_dir=_optional(fields, "working_dir", _FOLDER, "an absolute path"),
+        hostname=_optional(fields, "hostname", _HOSTNAME, "a host name"),
         read_only=bool(fields.boolean("read_only")),
         init=bool(fields.boolean("init")),
         cap_add=fields.strings("cap_add", _CAPABILITY, "a capability such as `NET_ADMIN`"),
@@ -127,6 +140,12 @@ def parse_service(
     return Parsed(service, node, profiles, parse_depends_on(fields), _networks(fields))
 
 
+def _optional(fields: Fields, key: str, pattern: re.Pattern[str], expected: str) -> str:
+    """A string that may be empty, as `${NAME:-}` gives one: then the image or the engine says."""
+    node = fields.get(key)
+    return "" if node is not None and node.value == "" else fields.string(key, pattern, expected)
+
+
 def _writes_volume(mounts: tuple[Mount, ...]) -> bool:
     """Two containers that write one named volume at once, as two databases would, destroy it."""
     return any(mount.kind == "volume" and not mount.read_only for mount in mounts)
@@ -139,9 +158,9 @@ def _command(fields: Fields, key: str) -> tuple[str, ...] | None:
         return None
     if isinstance(node.value, str):
         try:
-            return tuple(shlex.split(node.value))
-        except ValueError as error:
-            fields.wrong(key, f"cannot be split into words: {str(error).lower()}", "write it as a list")
+            return split(node.value)
+        except PermanentError as error:
+            fields.wrong(key, error.message, error.hint)
             return None
     if not isinstance(node.value, tuple):
         fields.wrong(key, f"expected a string or a list of strings, found {node.kind}")
@@ -181,8 +200,10 @@ def _ulimits(fields: Fields) -> tuple[Ulimit, ...]:
     found: list[Ulimit] = []
     for name, value in sorted(node.entries.items()):
         path = f"{fields.at('ulimits')}.{name}"
-        if not re.fullmatch(r"[a-z]+", name):
-            fields.problems.report(f"{quoted(name)} is no limit", value.place, "such as `nofile`")
+        if name not in _ULIMITS:
+            close = get_close_matches(name, sorted(_ULIMITS), n=1)
+            hint = f"did you mean `{close[0]}`?" if close else "such as `nofile`"
+            fields.problems.report(f"{quoted(name)} is no limit", value.place, hint)
         if isinstance(value.value, dict):
             limit = Fields(value, "ulimit", path, fields.problems)
             soft, hard = (limit.integer(key, minimum=-1, maximum=2**63 - 1) for key in ("soft", "hard"))

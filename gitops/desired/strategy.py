@@ -14,7 +14,7 @@ _STRATEGIES = ("rolling", "canary", "blue-green")
 _OF: dict[str, tuple[str, ...]] = {
     "steps": ("canary",),
     "pause": ("canary",),
-    "judge": ("canary", "blue-green"),
+    "judge": ("canary", "blue-green", "rolling"),
     "keep": ("blue-green",),
 }
 _STEPS = (5, 25, 50)  # percent
@@ -45,8 +45,22 @@ def parse_rollout(service: Fields) -> Rollout:
         pause,
         manual,
         _judge(fields, strategy),
-        default.keep_s if keep is None else keep,
+        judged=not _unjudged(fields, strategy),
+        keep_s=default.keep_s if keep is None else keep,
     )
+
+
+def _unjudged(rollout: Fields, strategy: str) -> bool:
+    """Whether `judge: false` says that an update is not judged."""
+    node = rollout.get("judge")
+    if node is None or isinstance(node.value, dict):
+        return False
+    if strategy == "rolling":
+        return rollout.boolean("judge") is False
+    if isinstance(node.value, bool):
+        message = f"a {strategy} rollout is there to be judged"
+        rollout.wrong("judge", message, "use `strategy: rolling`")
+    return False
 
 
 def _pause(fields: Fields) -> tuple[float, bool]:
@@ -99,14 +113,23 @@ def _percent(fields: Fields, path: str, node: Node) -> float | None:
 
 
 def _judge(rollout: Fields, strategy: str) -> Judge:
-    fields = rollout.child("judge", "judge")
     default = Judge()
+    node = rollout.get("judge")
+    if (
+        node is not None
+        and (isinstance(node.value, bool) or strategy == "rolling")
+        and node.kind != "a mapping"
+    ):
+        return default  # whether it is judged at all
+    fields = rollout.child("judge", "judge")
     if fields is None:
         return default
     against = fields.choice("against", ("absolute", "old")) or default.against
     if against == "old" and strategy == "blue-green":
         message = "after the switch the old servers get no requests to compare with"
         fields.wrong("against", message, "leave it out, or `strategy: canary`")
+    if fields.get("against") and against == "absolute" and strategy == "rolling":
+        fields.wrong("against", "a rolling update is always compared with the old version", "leave it out")
     fewest = fields.integer("min_requests", minimum=1)
     mean = fields.integer("max_mean_ms", minimum=1)
     return Judge(
@@ -127,7 +150,10 @@ def _share(fields: Fields, key: str, default: float) -> float:
 def check_rollout(fields: Fields, service: Service) -> None:
     """Reports where a service cannot have two versions side by side at the edge, or be judged by it."""
     rollout = fields.child("x-rollout", "x-rollout")
-    if rollout is None or service.rollout.strategy == "rolling" or service.job:
+    if rollout is None or service.job:
+        return
+    if service.rollout.strategy == "rolling":
+        _check_judge(rollout, service)
         return
     wrong: list[tuple[str, str]] = []
     if not service.served:
@@ -142,7 +168,17 @@ def check_rollout(fields: Fields, service: Service) -> None:
     for why, hint in wrong:
         message = f"{rollout.path}: {service.rollout.strategy} needs both versions at once: {why}"
         rollout.problems.report(message, fields.place("x-rollout"), hint)
-    judge = rollout.child("judge", "judge")
+    _check_judge(rollout, service)
+
+
+def _check_judge(rollout: Fields, service: Service) -> None:
+    """Reports limits on what the edge does not count of the service."""
+    node = rollout.get("judge")
+    judge = rollout.child("judge", "judge") if node and isinstance(node.value, dict) else None
+    if judge and service.rollout.strategy == "rolling" and not service.http_targets:
+        message = f"{judge.path}: the edge serves nothing of it over HTTP"
+        rollout.problems.report(message, rollout.place("judge"), "it needs `x-ingress`")
+        return
     for key in _HTTP_ONLY if judge and service.served and not service.ingress else ():
         if judge and judge.get(key):
             message = f"{judge.at(key)}: the edge reads no answers of what it serves as TCP"

@@ -14,6 +14,9 @@ from gitops.model.size import NOTHING, Size
 SERVICE_NETWORK = "10.96.0.0/16"
 """Where services have their addresses, unless gitops.yaml says otherwise."""
 
+HTTP_PORT = 80
+"""The port of the edge that all applications share: what is published there is HTTP."""
+
 Order = Literal["start-first", "stop-first"]
 FailureAction = Literal["rollback", "pause", "continue"]
 Mode = Literal["replicated", "global"]
@@ -205,7 +208,10 @@ class Rollout:
     steps: tuple[int, ...] = ()  # canary: percents of the requests for the new version, rising
     pause_s: float = 30.0  # canary: how long each step lasts, where it is not manual
     manual: bool = False  # canary: each step waits for a person
-    judge: Judge = Judge()  # of each step of a canary, and of the time that blue-green keeps the old set
+    judge: Judge = Judge()
+    """Of each step of a canary, of the time that blue-green keeps the old set; of a rolling update, which is
+    always held against the old version."""
+    judged: bool = True  # rolling: whether the edge's counters decide on an update as well
     keep_s: float = 30.0  # blue-green: how long the old set stays ready for an instant way back
 
 
@@ -251,6 +257,12 @@ class Service:
     def served(self) -> bool:
         """Whether the edge HAProxy balances over this service's replicas."""
         return bool(self.container.target_ports)
+
+    @property
+    def http_targets(self) -> tuple[int, ...]:
+        """The container ports that the edge serves over HTTP, sorted."""
+        published = (each.target for each in self.publish if each.published == HTTP_PORT)
+        return tuple(sorted({*(each.port for each in self.ingress), *published}))
 
     @property
     def volumes(self) -> tuple[str, ...]:

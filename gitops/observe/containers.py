@@ -108,7 +108,8 @@ def _completed(engine: Engine, container: Container) -> Container:
 
 def _inspected(container: Container, details: Json) -> Container:
     state = details.get("State", {})
-    checked = bool((details.get("Config", {}).get("Healthcheck") or {}).get("Test"))
+    test = (details.get("Config", {}).get("Healthcheck") or {}).get("Test") or []
+    off = test[:1] == ["NONE"]  # Podman lists such a container as one that is starting, for ever
     health = (state.get("Health") or state.get("Healthcheck") or {}).get("Status", "")
     bindings = details.get("HostConfig", {}).get("PortBindings") or {}
     ports = {
@@ -123,7 +124,7 @@ def _inspected(container: Container, details: Json) -> Container:
     return replace(
         container,
         image=asked_for if container.image.startswith(_ID) else container.image,
-        health=_health(health) if checked else container.health,
+        health="none" if off else _health(health) if test else container.health,
         exit_code=int(state.get("ExitCode", 0)) if ended else container.exit_code,
         restarts=int(details.get("RestartCount", 0)),
         ports=tuple(sorted(ports)),

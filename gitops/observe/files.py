@@ -93,7 +93,7 @@ def read(channel: Channel) -> Files:
     """
     done = channel.ask(SCRIPT, args=(FOLDER, CONFIG, ROUTES_MAP, PORTS_MAP), timeout_s=5.0)
     if done.code != 0:
-        raise HostSetupError(f"cannot read {FOLDER}", where=Where(host=channel.name))
+        raise HostSetupError(f"cannot read {FOLDER}: {done.words}", where=Where(host=channel.name))
     line, _, rest = done.stdout.partition(b"\n")
     ports = listeners(line.decode(errors="replace"))
     every = tuple(sorted({port for port, _ in ports}))

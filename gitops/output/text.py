@@ -177,26 +177,30 @@ def result_text(view: View) -> str:
     return f"{view['outcome']}: {commit}{took}{reason}"
 
 
+def _verdict(check: View) -> str:
+    if not check["ok"]:
+        return "FAIL"
+    return "warn" if check.get("warning") else "ok"
+
+
 def doctor_text(view: View) -> str:
-    """`gitops doctor`: every check, and below one that fails the command that mends it."""
+    """`gitops doctor`: every check, and below one that fails or warns the command that mends it."""
     checks = view["checks"]
     table = columns(
         ("HOST", "", "CHECK", "FOUND"),
-        (
-            (c["host"] or "controller", "ok" if c["ok"] else "FAIL", c["check"], _first(c["message"]))
-            for c in checks
-        ),
+        ((c["host"] or "controller", _verdict(c), c["check"], _first(c["message"])) for c in checks),
     )
     head, *lines = table.splitlines()
     text = [head]
     for line, check in zip(lines, checks, strict=True):
         text.append(line)
-        if not check["ok"] and check["fix"]:
+        if check["fix"]:
             text.append(f"    on {check['fix_on']}: {_indented(check['fix'], 8)}")
     bad = sum(not check["ok"] for check in checks)
-    return "\n".join(
-        [*text, "", f"{bad} of {len(checks)} checks failed" if bad else f"all {len(checks)} checks ok"]
-    )
+    warnings = sum(check.get("warning", False) for check in checks)
+    warned = f", {warnings} with a warning" if warnings else ""
+    said = f"{bad} of {len(checks)} checks failed" if bad else f"all {len(checks)} checks ok"
+    return "\n".join([*text, "", said + warned])
 
 
 def _image(service: View) -> str:

@@ -158,7 +158,8 @@ def _list(words: tuple[str, ...] | None) -> list[str] | None:
 def _said(fields: dict[str, Any]) -> dict[str, Any]:
     """Only what the desired state says; the rest is the engine's or the image's default.
 
-    An empty list stays where None would mean the image's own: `command: []` takes it away.
+    An empty list stays where None would mean the image's own: `command: []` takes it away, and
+    whoever creates the container says it so that the engine understands it.
     """
     keep_empty = ("Cmd", "Entrypoint")
     return {key: value for key, value in fields.items() if value or (key in keep_empty and value is not None)}

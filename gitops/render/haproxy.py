@@ -9,11 +9,9 @@ from typing import Any
 
 from gitops.errors import PermanentError
 from gitops.model.plan import Backend, Role, Server
-from gitops.model.stack import Ingress, Stack
+from gitops.model.routes import ADDRESS, HOST, PATH
+from gitops.model.stack import HTTP_PORT, Ingress, Stack
 from gitops.render.environment import environment
-
-HTTP_PORT = 80
-"""The port of the frontend that all applications share."""
 
 _TIMES = "check inter 500ms fastinter 100ms downinter 100ms fall 2 rise 1"
 _SERVER_OPTIONS = {
@@ -27,9 +25,6 @@ _EDGE = Role()
 
 # What may stand in haproxy.cfg; everything else could end a word or a line there.
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
-_ADDRESS = re.compile(r"[A-Za-z0-9.:-]+")
-_HOST = re.compile(r"(?:[A-Za-z0-9.-]+)?")
-_PATH = re.compile(r"/[A-Za-z0-9._~/-]*")
 
 
 @dataclass(frozen=True)
@@ -185,12 +180,13 @@ def _section(name: str, mode: str, servers: Iterable[Server], most_sessions: int
 def _check(app: str, routes: Iterable[_Route], backends: Iterable[Backend], names: Iterable[str]) -> None:
     words = [("application name", _NAME, app), *(("backend name", _NAME, name) for name in names)]
     for route in routes:
-        words += [("x-ingress host", _HOST, route.host), ("x-ingress path", _PATH, route.path)]
+        words += [("x-ingress host", HOST, route.host)] if route.host else []
+        words += [("x-ingress path", PATH, route.path)]
     for server in (server for backend in backends for server in backend.servers):
-        words += [("server name", _NAME, server.name), ("host address", _ADDRESS, server.address)]
+        words += [("server name", _NAME, server.name), ("host address", ADDRESS, server.address)]
     for what, allowed, text in words:
         if not allowed.fullmatch(text):
             raise PermanentError(
                 f"{what} {text!r} must not reach haproxy.cfg",
-                hint="use letters, digits, '.', '_', '-' (and '/' or '~' in a path)",
+                hint="use letters, digits, '.', '_', '-' (and in a path what RFC 3986 allows there)",
             )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gitops.errors import PermanentError
 from gitops.model.plan import Place, Plan, Retire, Start
 from gitops.model.run import HERE
+from gitops.plan.judged import Judged, judged
 from gitops.render.environment import environment
 from gitops.render.graph import graph
 from gitops.render.haproxy import backend_name
@@ -107,7 +108,11 @@ def plays(plan: Plan) -> tuple[Play, ...]:
     lock = Task("Take the lock of each host", "gitops_lock")
     arguments: dict[str, Any] = {"app": plan.app, "release": "release.json", "hosts": list(hosts)}
     arguments["balancers"] = [host.name for host in plan.fleet.load_balancers]
-    arguments["steps"] = [_row(plan, step) for step in graph(plan)]
+    updates = judged(plan)
+    live = {name for each in updates for _, name in each.new}
+    arguments["steps"] = [_row(plan, step, live) for step in graph(plan)]
+    if updates:
+        arguments["judged"] = [_judged_row(plan, each) for each in updates]
     rollout = Task(_story(plan), "gitops_rollout", arguments)
     return (
         Play("Take the locks", hosts, (lock,), tags=(LOCK_TAG,)),
@@ -115,9 +120,28 @@ def plays(plan: Plan) -> tuple[Play, ...]:
     )
 
 
-def _row(plan: Plan, step: Step) -> Row:
-    """One step as data for the task, and what a reader of the playbook is told of it."""
+def _judged_row(plan: Plan, update: Judged) -> Row:
+    """A service whose update is judged on its live answers."""
+    before = plan.previous.service(update.service) if plan.previous else None
+    ports = sorted({*update.targets, *(before.http_targets if before else ())})
+    data = {
+        "service": update.service,
+        "backends": [backend_name(plan.app, update.service, port) for port in ports],
+        "new": [{"host": host, "name": name} for host, name in update.new],
+        "old": list(update.old),
+        "judge": asdict(update.judge),
+    }
+    return Row(f"{update.service}: the edge's counters of new and old containers are compared", data)
+
+
+def _row(plan: Plan, step: Step, live: Collection[str]) -> Row:
+    """One step as data for the task, and what a reader of the playbook is told of it.
+
+    The monitor window of a container that is judged on its `live` answers names its service.
+    """
     about, fields = _fields(plan, step.work)
+    if isinstance(step.work, Watch) and step.work.container in live:
+        fields["service"] = step.work.service
     return Row(about, {"step": step.name, **fields, "after": list(step.after)})
 
 

@@ -74,7 +74,7 @@ def start(engine: Engine, service: Service, row: Row, *, check: bool = False) ->
             engine.remove(name, force=True)
             there = None
         if there is None:
-            engine.create(name, body)
+            engine.create(name, _with_process(engine, body, row, service["service"]))
         if there is not None and there["State"].get("Paused"):
             # Let go on it would serve at once, while its engine holds it for unhealthy for an interval.
             engine.kill(name)
@@ -86,6 +86,30 @@ def start(engine: Engine, service: Service, row: Row, *, check: bool = False) ->
         kind = fault_of(error) or "create"
         raise TaskError(message, kind, service=service["service"], container=name, ports=ports) from error
     return Outcome(changed=True, message=f"{label} started")
+
+
+def _with_process(engine: Engine, body: dict[str, Any], row: Row, service: str) -> dict[str, Any]:
+    """The body with an empty `command` or `entrypoint` said so that each engine understands it.
+
+    To engines an empty list is one that was not given: Docker runs the image's CMD for an empty `Cmd`,
+    and Podman the image's entrypoint for an empty `Entrypoint`. Where the entrypoint is said, neither
+    adds the image's CMD; one of an empty word is none.
+    """
+    cleared, no_words = body.get("Entrypoint") == [], body.get("Cmd") == []
+    if not (cleared or (no_words and "Entrypoint" not in body)):
+        return body
+    image = (engine.image(body["Image"]) or {}).get("Config") or {}
+    entrypoint = [""] if cleared else list(image.get("Entrypoint") or ())
+    command = body["Cmd"] if "Cmd" in body else list(image.get("Cmd") or ())
+    if not any((*entrypoint, *command)):
+        raise TaskError(
+            f"{service}.{row['slot']} has nothing to run: neither an entrypoint nor a command",
+            "create",
+            service=service,
+            container=row["name"],
+            hint="an empty `command` leaves the image's entrypoint alone, which this image does not have",
+        )
+    return {**body, "Entrypoint": entrypoint, "Cmd": command}
 
 
 def slot_body(body: Service, row: Row) -> dict[str, Any]:

@@ -45,7 +45,8 @@ fragment={BASE}/$1/haproxy.cfg
 new={CONFIG}.new routes={ROUTES_MAP}.new ports={PORTS_MAP}.new
 end() {{ rm -f $new $routes $ports $fragment.new; exit $1; }}
 [ -d {BASE}/$1 ] || mkdir {BASE}/$1
-exec 9>{BASE}/edge.lock
+[ -e {BASE}/edge.lock ] || : >{BASE}/edge.lock
+exec 9<{BASE}/edge.lock # another user may have made it
 flock 9
 [ "$(cksum {BASE}/*/haproxy.cfg 2>/dev/null)" = "$2" ] || exit {_BUSY}
 head -c $3 >$new

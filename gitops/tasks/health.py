@@ -10,6 +10,7 @@ from gitops.channel.engine import Engine
 from gitops.channel.failures import ChannelTimeoutError, EngineError
 from gitops.channel.times import when_s
 from gitops.tasks.container import SERVICE, SLOT, find, last_lines
+from gitops.tasks.live import Live
 from gitops.tasks.outcome import Kind, Outcome, TaskError
 
 LEAST_LIMIT_S = 10.0
@@ -87,13 +88,19 @@ class Watch:
             "unhealthy", f"never became healthy: {output.strip() or 'its health check does not answer'}"
         )
 
-    def stand(self, monitor_s: float) -> None:
-        """Waits until the container has run through its monitor window, counted from its start."""
+    def stand(self, monitor_s: float, besides: Callable[[], None] = lambda: None) -> None:
+        """Waits until the container has run through its monitor window, counted from its start.
+
+        Args:
+            monitor_s: the window.
+            besides: what else is looked at each time; raises what ends it.
+        """
         deadline = when_s(self._engine, self._began, monitor_s)
         self._look()
         while (left := deadline - time.monotonic()) > 0:
             self._pause(min(left, _WATCH_PAUSE_S))
             self._look()
+            besides()
 
     def _probe(self, left_s: float) -> tuple[bool, str]:
         timeout = ((self._state["Config"].get("Healthcheck") or {}).get("Timeout") or 0) / _NANO
@@ -152,9 +159,25 @@ def wait_healthy(
 
 
 def stand_monitor(
-    engine: Engine, row: Mapping[str, Any], *, pause: Callable[[float], None] = time.sleep
+    engine: Engine,
+    row: Mapping[str, Any],
+    *,
+    pause: Callable[[float], None] = time.sleep,
+    live: Live | None = None,
 ) -> Outcome:
-    """Waits until one container (`name`, `monitor_s`) has stood its monitor window."""
-    watch = Watch(engine, row["name"], pause=pause)
-    watch.stand(float(row["monitor_s"]))
-    return Outcome(changed=False, message=f"{watch.label} stood {row['monitor_s']:g} s")
+    """Waits until one container (`name`, `monitor_s`) has stood its monitor window.
+
+    Args:
+        engine: of its host.
+        row: the container.
+        pause: waits so many seconds, or raises where that has lost its point.
+        live: what the edge counts of its service, where that is judged.
+    """
+    watch, monitor_s = Watch(engine, row["name"], pause=pause), float(row["monitor_s"])
+    if live is None:
+        watch.stand(monitor_s)
+        return Outcome(changed=False, message=f"{watch.label} stood {monitor_s:g} s")
+    watch.stand(monitor_s, live.check)
+    live.stand(row["name"], monitor_s, pause)
+    said = f", {live.said}" if live.said else ""
+    return Outcome(changed=False, message=f"{watch.label} stood {monitor_s:g} s{said}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
+
+from gitops.channel.proxy import Stat
 
 Key = tuple[str, str, str]
 """One server: load balancer, backend, name."""
@@ -154,6 +156,16 @@ def judge(limits: Limits, old: Counters, new: Counters, *, over: bool) -> Verdic
                 "undo", f"mean {new.mean_ms:.0f} ms of {new.answers} answers, allowed {slow:.0f} ms"
             )
     return Verdict("go on" if over else "wait", numbers(new))
+
+
+def counters_of(balancer: str, stats: Iterable[Stat]) -> dict[Key, Counters]:
+    """The counters of some servers of one load balancer."""
+    return {
+        (balancer, stat.proxy, stat.name): Counters(
+            stat.requests, stat.answers, stat.errors_5xx, stat.failures, stat.mean_ms
+        )
+        for stat in stats
+    }
 
 
 def _ratio(count: int, of: int) -> float:

@@ -8,12 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from gitops.channel import Channel
 from gitops.errors import GitopsError, Where
 from gitops.tasks import CANCEL, STOP, disk, edge, image, job, release
 from gitops.tasks.container import read_service, remove, start, surroundings
 from gitops.tasks.health import stand_monitor, wait_healthy
+from gitops.tasks.live import Live
 from gitops.tasks.login import own_login
 from gitops.tasks.outcome import Outcome, combined, side_by_side
 from gitops.tasks.story import DONE, SAID, UNCHANGED, saying
@@ -38,6 +40,7 @@ class Rollout:
         channels: of every host, by name.
         balancers: hosts that are the edge.
         tell: told of each step that is done, and of what a job has said.
+        judged: services whose update is judged on its live answers: see `gitops.tasks.live`.
         check: whether only to say what would be done.
     """
 
@@ -48,12 +51,14 @@ class Rollout:
     balancers: Sequence[str]
     tell: Tell
     check: bool = False
+    judged: Sequence[Mapping[str, Any]] = ()
     cancelled: Cancelled = field(default_factory=Cancelled)
 
     def __post_init__(self) -> None:
         self._room = {host: threading.Semaphore(STARTS_A_HOST) for host in self.channels}
         self._at_work: set[str] = set()  # containers of jobs
         self._making = {host: threading.Lock() for host in self.channels}
+        self._live = {row["service"]: Live(self.channels, self.balancers, row) for row in self.judged}
         self._edges = {host: edge.Edge(channel) for host, channel in self.channels.items()}
 
     def perform(self, steps: Sequence[Step]) -> Outcome:
@@ -73,6 +78,8 @@ class Rollout:
             case "watch":
                 return self._on(step["host"], lambda channel: self._watch(channel, step))
             case "switch":
+                for live in self._live.values():
+                    live.look()  # what is about to leave is compared with later
                 return self._serve(edge.read_targets(self.folder, self.app, steps))
             case "judge":
                 return self._judge(step)
@@ -180,7 +187,8 @@ class Rollout:
     def _watch(self, channel: Channel, step: Step) -> Outcome:
         if self.check:
             return Outcome(changed=False, message=f"{step['name']} would be watched")
-        return stand_monitor(channel.engine(), step, pause=self.cancelled.pause)
+        live = self._live.get(step.get("service", ""))
+        return stand_monitor(channel.engine(), step, pause=self.cancelled.pause, live=live)
 
     def _judge(self, step: Step) -> Outcome:
         if self.check:

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from gitops.channel import Channel
-from gitops.channel.proxy import Stat
 from gitops.errors import GitopsError, Where
 from gitops.tasks import PROMOTE, WAITING
 from gitops.tasks.container import last_lines
-from gitops.tasks.judge import Counters, Key, Limits, Tally, Verdict, judge
+from gitops.tasks.judge import Limits, Tally, Verdict, counters_of, judge
 from gitops.tasks.outcome import Outcome, TaskError
 
 LOOK_S = 0.5
@@ -106,8 +105,8 @@ class Trial:
             ours = [stat for stat in stats if stat.server and stat.proxy in self._step["backends"]]
             old = [stat for stat in ours if stat.name in self._step["old"]]
             new = [stat for stat in ours if stat.name in self._places]
-            self._old = self._old.after(_counters(balancer, old))
-            self._new = self._new.after(_counters(balancer, new))
+            self._old = self._old.after(counters_of(balancer, old))
+            self._new = self._new.after(counters_of(balancer, new))
             up = {stat.name for stat in new if stat.status.startswith(("UP", "no check"))}
             self._down[balancer] = set(self._places) - up
             known = known or bool(old)
@@ -135,12 +134,3 @@ class Trial:
         )
         error.where = Where(host=host, container=name)
         raise error
-
-
-def _counters(balancer: str, stats: Sequence[Stat]) -> dict[Key, Counters]:
-    return {
-        (balancer, stat.proxy, stat.name): Counters(
-            stat.requests, stat.answers, stat.errors_5xx, stat.failures, stat.mean_ms
-        )
-        for stat in stats
-    }

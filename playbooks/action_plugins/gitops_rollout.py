@@ -28,5 +28,6 @@ class ActionModule(Task):
             balancers=args["balancers"],
             tell=self.tell,
             check=self.check,
+            judged=args.get("judged", ()),
         )
         return roll_out(rollout, args["steps"])

@@ -29,12 +29,6 @@ def pytest_runtest_makereport(
     return report
 
 
-def _check(request: pytest.FixtureRequest, shop: Shop) -> None:
-    """After each test that has passed: what is served is what we say."""
-    if request.node.stash.get(PASSED, False):
-        truth.holds(shop)
-
-
 @pytest.fixture
 def make_shop(lab: Lab, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MakeShop]:
     """Makes applications: `make_shop(NAME, replicas=4, **settings of gitops.yaml)`.
@@ -42,14 +36,19 @@ def make_shop(lab: Lab, tmp_path: Path, request: pytest.FixtureRequest) -> Itera
     With `served=True` a service does what `gitops sync` asks for, and nothing by itself: such a command
     need not connect to every host and load Ansible, which takes longer than most of the deployments.
     """
-    with ExitStack() as ending:
+    shops: list[Shop] = []
+    with ExitStack() as removing, ExitStack() as ending:
 
         def make(name: str, *, served: bool = False, **options: Any) -> Shop:
             shop = Shop.create(lab, name, tmp_path / name, **(IDLE if served else {}), **options)
-            ending.callback(shop.remove)
-            ending.callback(_check, request, shop)
+            removing.callback(shop.remove)
+            shops.append(shop)
             if served:
                 ending.enter_context(shop.serving())
             return shop
 
         yield make
+        ending.close()
+        if request.node.stash.get(PASSED, False):
+            for shop in shops:
+                truth.holds(shop)

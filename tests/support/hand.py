@@ -176,8 +176,8 @@ def kinds(hand: Hand, other: str, service: int) -> list[tuple[str, Callable[[], 
         ("fragment", lambda: hand.on_edge(f"rm {edge}/haproxy.cfg"), "its part of haproxy.cfg is missing"),
         (
             "route",
-            lambda: tell(f"del map {ROUTES_MAP} {shop.name}.test/"),
-            f"route {shop.name}.test/ of HAProxy leads to nothing",
+            lambda: tell(f"del map {ROUTES_MAP} {shop.name}.test/api/"),
+            f"route {shop.name}.test/api/ of HAProxy leads to nothing",
         ),
         (
             "map",

@@ -95,7 +95,8 @@ class _Proxy(Proxy):
     """HAProxy's sockets, of which each command that changes something may meet the fault."""
 
     def __init__(self, real: Proxy, fault: Fault) -> None:
-        self._stats, self._master, self._fault = real._stats, real._master, fault
+        super().__init__(real._stats, real._master)
+        self._fault = fault
 
     def command(self, text: str, **options: Any) -> str:
         do = super().command

@@ -234,6 +234,10 @@ def test_doctor_says_what_mends_it_and_where() -> None:
     assert "h2    FAIL  engine  may not\n    on h2: sudo usermod\n" in text
     assert text.endswith("1 of 2 checks failed")
     assert doctor_text({"ok": True, "checks": [fine]}).endswith("all 1 checks ok")
+    low = {**fine, "message": "1 GiB free", "fix": "docker system prune", "fix_on": "h1", "warning": True}
+    text = doctor_text({"ok": True, "checks": [low]})
+    assert "h1    warn  engine  1 GiB free\n    on h1: docker system prune\n" in text
+    assert text.endswith("all 1 checks ok, 1 with a warning")
 
 
 def test_json_is_all_that_reaches_standard_output(capsys: pytest.CaptureFixture[str]) -> None:

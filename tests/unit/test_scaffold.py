@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from gitops import config
 from gitops.checkup.files import problems_of
+from gitops.cli import cli
 from gitops.errors import PermanentError
 from gitops.scaffold import write_application
 
@@ -60,3 +63,12 @@ def test_validate_tells_every_problem_at_once(tmp_path: Path) -> None:
     assert len(problems) == 3, problems
     assert any("compose.yaml:" in problem and "replcas" in problem for problem in problems)
     assert any("container_hosts" in problem for problem in problems)
+
+
+def test_validate_prints_notices_which_are_no_errors(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text("services: {web: {image: web, x-jobs: {}}}\n")
+    done = CliRunner().invoke(cli, ["validate", str(tmp_path)])
+    notice = "compose.yaml:1:30: services.web.x-jobs means nothing here (did you mean `x-job`?)"
+    assert (done.exit_code, done.output) == (0, f"notice: {notice}\nvalid\n")
+    done = CliRunner().invoke(cli, ["validate", str(tmp_path), "-o", "json"])
+    assert json.loads(done.output) == {"valid": True, "problems": [], "notices": [notice]}

@@ -6,10 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from ansible import constants
+from ansible.parsing.vault import VaultLib, VaultSecret
 
 from gitops.desired import inventory
 from gitops.errors import InvalidInputError, PermanentError
 from gitops.model.fleet import Fleet
+from gitops.model.plan import Backend, Server
+from gitops.model.stack import ContainerSpec, Ingress, Service, Stack
+from gitops.render.haproxy import fragment
 
 HOSTS = """\
 container_hosts:
@@ -301,3 +306,98 @@ b ansible_host=10.0.0.1 gitops_address=10.1.0.2 ansible_port=2222
 c ansible_host=10.0.0.1 gitops_address=10.1.0.3 ansible_ssh_common_args='-J other'
 """
     assert len(inventory.load(_write(tmp_path, {"hosts": text}), trusted=True).hosts) == len("abc")
+
+
+def _encrypted(text: str, *, name: str = "default") -> str:
+    """Text as `ansible-vault` encrypts it, with a password that is the name of its vault ID."""
+    secrets = [(name, VaultSecret(name.encode()))]
+    return str(VaultLib(secrets).encrypt(text, secret=secrets[0][1], vault_id=name).decode())
+
+
+def _vaulted(folder: Path) -> Path:
+    """An inventory with an encrypted file, and with encrypted values in a plain one."""
+    value = _encrypted("deploy").replace("\n", "\n  ").rstrip()
+    zone = _encrypted("a").replace("\n", "\n    ").rstrip()
+    return _write(
+        folder,
+        {
+            "hosts": "[container_hosts]\nh1 ansible_host='{{ address }}'\n",
+            "group_vars/all/vault.yml": _encrypted("address: 198.18.0.11\nsecret: hunter2\n"),
+            "group_vars/all/plain.yml": f"ansible_user: !vault |\n  {value}\n"
+            f"gitops_labels:\n  zone: !vault |\n    {zone}\n",
+        },
+    )
+
+
+@pytest.mark.parametrize("setting", ["DEFAULT_VAULT_PASSWORD_FILE", "DEFAULT_VAULT_IDENTITY_LIST"])
+def test_an_inventory_on_this_machine_is_decrypted_as_ansible_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    for name in ("default", "other"):
+        (tmp_path / name).write_text(f"{name}\n")
+    file = str(tmp_path / "default")
+    named = {"DEFAULT_VAULT_IDENTITY_LIST": [f"other@{tmp_path}/other", f"default@{file}"]}.get(setting, file)
+    monkeypatch.setattr(constants, setting, named)
+    (host,) = inventory.load(_vaulted(tmp_path), trusted=True).hosts
+    assert (host.address, dict(host.variables)["ansible_user"]) == ("198.18.0.11", "deploy")
+    assert host.labels == (("zone", "a"),)
+    assert "hunter2" not in repr(host)
+
+
+def test_a_program_may_print_the_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "password"
+    program.write_text("#!/bin/sh\necho default\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(constants, "DEFAULT_VAULT_PASSWORD_FILE", str(program))
+    assert inventory.load(_vaulted(tmp_path), trusted=True).hosts[0].address == "198.18.0.11"
+
+
+@pytest.mark.parametrize(
+    ("trusted", "file", "problem"),
+    [
+        (True, "", "prod/group_vars/all/vault.yml: the inventory cannot be read: Attempting to decrypt"),
+        (True, "wrong", "prod/group_vars/all/vault.yml: the inventory cannot be read: Decryption failed"),
+        (True, "none", "prod: a vault password cannot be read: The vault password file"),
+        (False, "default", "prod/group_vars/all/vault.yml: the inventory cannot be read: Attempting to"),
+    ],
+)
+def test_why_an_inventory_is_not_decrypted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusted: bool, file: str, problem: str
+) -> None:
+    for name in ("default", "wrong"):
+        (tmp_path / name).write_text(f"{name}\n")
+    monkeypatch.setattr(constants, "DEFAULT_VAULT_PASSWORD_FILE", str(tmp_path / file) if file else None)
+    path = _vaulted(tmp_path)
+    with pytest.raises(InvalidInputError) as refused:
+        inventory.load(path, trusted=trusted)
+    (found,) = (str(each).removeprefix(f"{tmp_path}/") for each in refused.value.problems)
+    assert found.startswith(problem)
+    assert ("ANSIBLE_VAULT_PASSWORD_FILE" in found) == trusted
+
+
+def test_nobody_is_asked_for_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "DEFAULT_VAULT_IDENTITY_LIST", ["prod@prompt"])
+    with pytest.raises(InvalidInputError, match="the vault password prod would have to be asked for"):
+        inventory.load(_vaulted(tmp_path), trusted=True)
+
+
+@pytest.mark.parametrize(
+    ("said", "address"),
+    [("web_1", "web_1"), ("'2001:db8::1'", "2001:db8::1"), ("'[2001:db8::1]'", "2001:db8::1")],
+)
+def test_what_an_inventory_calls_an_address_an_edge_reaches(tmp_path: Path, said: str, address: str) -> None:
+    files = {"hosts.yml": f"container_hosts: {{hosts: {{h1: {{ansible_host: {said}}}}}}}\n"}
+    (host,) = inventory.load(_write(tmp_path, files), trusted=True).hosts
+    assert host.address == address
+    stack = Stack("shop", "c" * 40, (Service("web", ContainerSpec("web"), ingress=(Ingress(80),)),))
+    assert f" {address}:20001" in fragment(
+        stack, None, (Backend("web", 80, (Server("a", host.address, 20001),)),)
+    )
+
+
+def test_an_address_with_a_zone_is_none_for_an_edge(tmp_path: Path) -> None:
+    files = {"hosts.yml": "container_hosts: {hosts: {h1: {ansible_host: 'fe80::1%eth0'}}}\n"}
+    (found,) = _problems(tmp_path, files, trusted=True)
+    assert found.startswith(
+        "prod/hosts.yml:1:27: host h1: no edge reaches `fe80::1%eth0` (set `gitops_address`"
+    )

@@ -54,7 +54,6 @@ def test_all_problems_are_told_at_once_in_their_order() -> None:
         ("- services", "1:1: the file: expected a mapping, found a list"),
         ("web: {image: x}", "1:1: unknown key `web` in the file"),
         ("services: {}\nsecrets: {}", "2:1: secrets is not supported"),
-        ("services: {}\nx-ingres: {}", "2:1: unknown key `x-ingres` in the file (did you mean `x-ingress`?)"),
         ("services: {}\nnetworks: {a: {driver: overlay}}", "2:16: networks.a.driver is not supported"),
         ("services: {}\nvolumes: {a: {external: true}}", "2:15: volumes.a.external is not supported"),
         ("services: {}\nvolumes: {a: {driver: nfs}}", "2:23: volumes.a.driver: only the driver `local`"),

@@ -47,8 +47,6 @@ def test_expressions_have_the_meaning_of_compose(text: str, expected: str) -> No
         ("${NO:?set me, $A}", "required variable NO is missing a value: set me, a"),
         ("${EMPTY:?}", "required variable EMPTY is missing a value"),
         ("${NO?x}", "required variable NO is missing a value: x"),
-        ("$", "a `$` that begins no variable"),
-        ("$1", "a `$` that begins no variable"),
         ("${A", "`${` without its `}`"),
         ("${}", "`${}` is no variable"),
         ("${A B}", "`${A B}` is no variable"),
@@ -116,7 +114,7 @@ def _parse(text: str, variables: dict[str, str] | None = None) -> dict[str, str]
         ("A=1\nB = 2 \n\n# c\n  C=3", {"A": "1", "B": "2", "C": "3"}),
         ("export A=1\n", {"A": "1"}),
         ("A=x # comment\nB=x#y\n", {"A": "x", "B": "x#y"}),
-        ("A=\nB=''\nC=# only a comment\n", {"A": "", "B": "", "C": ""}),
+        ("A=\nB=''\nC=# no comment\n", {"A": "", "B": "", "C": "# no comment"}),
         ("A='$X ${Y} \\n' # c\n", {"A": "$X ${Y} \\n"}),
         ("A='it\\'s'\n", {"A": "it's"}),
         ('A="a\\nb\\t\\"q\\" \\$X"\n', {"A": 'a\nb\t"q" $X'}),
@@ -148,7 +146,7 @@ def test_a_bare_name_takes_its_value_from_outside() -> None:
         ("A='x' y\n", ".env:1: A: text after the closing quote"),
         ("a b=1\n", ".env:1: not a `KEY=value` line"),
         ("A=pa$sword\n", ".env:1: A: variable sword is not set"),
-        ("ok='1\n2'\nA=$", ".env:3: A: a `$` that begins no variable"),
+        ("ok='1\n2'\nA=${", ".env:3: A: `${` without its `}`"),
     ],
 )
 def test_what_dotenv_refuses_has_its_line_and_no_value(text: str, problem: str) -> None:

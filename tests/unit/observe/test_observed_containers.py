@@ -149,6 +149,14 @@ def test_what_has_ended_still_has_its_ports() -> None:
     assert used == (20001,)
 
 
+def test_a_health_check_that_is_switched_off_is_none_although_podman_says_starting() -> None:
+    details = {"Config": {"Healthcheck": {"Test": ["NONE"]}}, "State": {"Health": {"Status": "starting"}}}
+    engine = FakeEngine([entry(Status="Up 1 second (starting)")], details)
+    engine.podman = True
+    (container,), _ = read(engine, "h1")  # type: ignore[arg-type]  # a fake
+    assert container.health == "none"
+
+
 QUEUE = Found("queue", "10.96.3.4", ("shop",))
 VOTE = {"app": "vote", "commit": "beef", "deployment": "d2", "services": [asdict(QUEUE)]}
 

@@ -26,6 +26,7 @@ class MemoryEngine:
     def __init__(self) -> None:
         self.there: dict[str, dict[str, Any]] = {}
         self.calls: list[str] = []
+        self.bodies: list[dict[str, Any]] = []
         self.images: dict[str, dict[str, Any]] = {}
 
     def inspect(self, name: str) -> dict[str, Any]:
@@ -35,6 +36,7 @@ class MemoryEngine:
 
     def create(self, name: str, body: dict[str, Any]) -> str:
         self.calls.append(f"create {name}")
+        self.bodies.append(body)
         self.there[name] = {
             "Config": {"Labels": body["Labels"]},
             "HostConfig": body["HostConfig"],
@@ -232,3 +234,32 @@ def test_several_containers_of_a_host_are_one_outcome_and_one_failure() -> None:
     with pytest.raises(TaskError, match="no"):
         side_by_side(work, ["a", "bad", "c"])
     assert sorted(done) == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("said", "image", "expected"),
+    [
+        ({}, {"Entrypoint": ["e"], "Cmd": ["c"]}, (None, None)),
+        ({"Cmd": ["x"]}, {"Entrypoint": ["e"], "Cmd": ["c"]}, (None, ["x"])),
+        ({"Cmd": []}, {"Entrypoint": ["e", "f"], "Cmd": ["c"]}, (["e", "f"], [])),
+        ({"Entrypoint": ["x"]}, {"Entrypoint": ["e"], "Cmd": ["c"]}, (["x"], None)),
+        ({"Entrypoint": ["x"], "Cmd": []}, {"Entrypoint": ["e"], "Cmd": ["c"]}, (["x"], [])),
+        ({"Entrypoint": []}, {"Entrypoint": ["e"], "Cmd": ["c"]}, ([""], ["c"])),
+        ({"Entrypoint": [], "Cmd": ["x"]}, {"Entrypoint": ["e"], "Cmd": ["c"]}, ([""], ["x"])),
+    ],
+)
+def test_an_empty_command_or_entrypoint_is_said_so_that_engines_understand_it(
+    engine: Any, said: dict[str, Any], image: dict[str, Any], expected: tuple[Any, Any]
+) -> None:
+    engine.images["web:1"] = {"Config": image}
+    container.start(engine, {"service": "web", "body": {**BODY, **said}}, ROW)
+    (body,) = engine.bodies
+    assert (body.get("Entrypoint"), body.get("Cmd")) == expected
+
+
+@pytest.mark.parametrize("said", [{"Cmd": []}, {"Entrypoint": []}, {"Entrypoint": [], "Cmd": []}])
+def test_nothing_to_run_is_told_before_the_engine_is_asked(engine: Any, said: dict[str, Any]) -> None:
+    engine.images["web:1"] = {"Config": {"Entrypoint": None, "Cmd": None}}
+    with pytest.raises(TaskError, match=r"web\.1 has nothing to run"):
+        container.start(engine, {"service": "web", "body": {**BODY, **said}}, ROW)
+    assert engine.bodies == []
