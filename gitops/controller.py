@@ -43,6 +43,7 @@ LOGGED = frozenset(
         "unreachable",
         "job",
         "absent",
+        "host-fault",
         "tolerated",
         "revert",
         "fence",

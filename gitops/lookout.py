@@ -55,7 +55,8 @@ class LookOut:
             self._woken.clear()
             try:
                 found = self._app.fetch()
-                if found not in self._app.store.quarantined(self._app.name):
+                store, name = self._app.store, self._app.name
+                if found not in store.quarantined(name) and not store.retries.wait_s(name, found):
                     self.newest = found
             except GitopsError as problem:  # the rollout goes on; the next pass tells of it
                 log.info("%s: %s", self._app.name, problem)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -27,9 +27,11 @@ from gitops.observe.room import must_take
 from gitops.plan.drift import drifts, sentence
 from gitops.plan.fence import crossed
 from gitops.plan.guard import removal_guard
+from gitops.plan.refusal import PortsHeldError
 from gitops.planning import Terms, plan_for, together
 from gitops.rollout import Interrupted, Rollout
 from gitops.store.records import this_process
+from gitops.trouble import of_host
 
 Trigger = Literal["push", "poll", "heal", "manual", "rollback", "resume", "drain", "scale"]
 """`heal`: something has happened on a host, or its turn has come to be looked at. Git is not asked."""
@@ -71,7 +73,8 @@ class Result:
         commit: what the application is on, or was asked for.
         message: for a person.
         deployment: its record, where there was one.
-        again_s: seconds after which a slot that is left alone for now may be healed; None: there is none.
+        again_s: seconds after which a slot that is left alone for now may be healed, or a commit that
+            failed for a host is tried again; None: there is none.
     """
 
     outcome: Outcome | Literal["nothing", "held"]
@@ -94,14 +97,15 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
 
     Raises:
         TransientError: nothing was changed: something does not answer, or is locked by another controller.
-        PermanentError: nothing was changed: a setting is wrong, such as a repo that does not exist, or
-            the good commit cannot be put back, such as for a host port that somebody has taken.
+        PermanentError: nothing was changed: a setting is wrong, such as a repo that does not exist, or a
+            program of a host has a port that the commit wants there.
     """
     recover(app, report)
     good = app.store.good(app.name)
     commit, held = _choose(app, request, good)
+    retry_s = _retry_s(app)
     if held:
-        return Result("held", commit, held)
+        return Result("held", commit, held, again_s=retry_s)
     jobs = request.trigger != "rollback"  # an older migration must not meet the newer one's database
     if commit != good:
         app.standby.warm()  # a rollout is likely: its playbook's program is loaded meanwhile
@@ -126,11 +130,12 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         return _no_image(app, desired, previous, channels, observed.away, request, report, problem)
     except PermanentError as problem:
         return _refuse(app, commit, good, request, report, problem)
-    again_s = min((left.get((each.service, each.slot), AGAIN_S) for each in plan.resting), default=None)
+    resting = (left.get((each.service, each.slot), AGAIN_S) for each in plan.resting)
+    again_s = _again_s(retry_s, resting)
     if plan.empty:
         return replace(_in_sync(app, plan, good, request, report), again_s=again_s)
     if mends and (why := held_back(app, plan)):
-        return Result("held", commit, why)
+        return Result("held", commit, why, again_s=retry_s)
 
     present = reached(channels, observed.away)
     _must_take(plan, present, "heal" if mends else request.trigger)
@@ -214,16 +219,30 @@ def _tidy(app: Application, good: Desired, channels: Collection[Channel], journa
 def _choose(app: Application, request: Request, good: str | None) -> tuple[str, str]:
     """The commit to be on, and why nothing may be done for it, or empty.
 
-    A quarantined one leaves the last good one in force, unless a person asked for it.
+    A quarantined one leaves the last good one in force, unless a person asked for it. So does one that
+    failed for a host, until its next try is due.
     """
     known = app.store.target(app.name) if request.trigger == "heal" else None
     commit = request.commit or known or app.fetch()
     why = app.store.quarantined(app.name).get(commit)
     if why is None:
-        return commit, ""
+        retry = app.store.retries.of(app.name) if request.trigger in AUTOMATIC else None
+        if retry is None or retry.commit != commit or not retry.wait_s:
+            return commit, ""
+        return (good, "") if good and not left_half_way(app, commit) else (commit, str(retry))
     if request.commit or not good or left_half_way(app, commit):
         return commit, f"{commit[:12]} is quarantined: {why}"
     return good, ""
+
+
+def _retry_s(app: Application) -> float | None:
+    """Seconds until the newest commit is tried again, as a host was at fault; None: it does not wait."""
+    return app.store.retries.wait_s(app.name, app.store.target(app.name) or "") or None
+
+
+def _again_s(retry_s: float | None, rests: Iterable[float]) -> float | None:
+    """The least of several delays."""
+    return min([*rests, *([] if retry_s is None else [retry_s])], default=None)
 
 
 def reached(channels: Mapping[str, Channel], away: Collection[ObservedHost]) -> dict[str, Channel]:
@@ -369,6 +388,10 @@ def _refuse(
     """A commit that cannot be deployed at all: nothing is touched, the record says why."""
     if commit == good:
         raise problem  # the commit is not at fault: told, and tried again
+    if isinstance(problem, PortsHeldError):  # until it is tried again the good one is looked after
+        app.store.retries.record(app.name, commit, "", str(problem))
+    if of_host(problem):
+        raise problem
     app.store.quarantine(app.name, commit, str(problem))
     with recorded(app, commit, good, request.trigger, report) as journal:
         deployment = journal.move("failed", str(problem))

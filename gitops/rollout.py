@@ -12,6 +12,7 @@ from typing import Literal
 
 from gitops.application import Application, Desired
 from gitops.channel import Channel, Owner
+from gitops.channel.faults import fault_of
 from gitops.errors import GitopsError, PermanentError, TransientError, Where
 from gitops.execute import runner
 from gitops.execute.events import Failure
@@ -31,6 +32,7 @@ from gitops.render.deployment import deployment as render
 from gitops.tasks import CANCEL, PROMOTE, STOP
 from gitops.tasks.outcome import TaskError
 from gitops.tasks.ways import way_of
+from gitops.trouble import Trouble, of_host
 from gitops.verify import NotVerifiedError, verify
 
 log = logging.getLogger(__name__)
@@ -112,6 +114,9 @@ class Rollout:
 
         What only mends the good commit has nothing to go back to: if that fails it ends there.
 
+        A commit that fails for a host (`gitops.channel.faults`) is not quarantined: where another port or
+        host does it goes on with that, else it goes back, and is tried again later.
+
         One whose lock another controller took over ends there: it touches nothing more, and
         the commit, which is not at fault, is not quarantined.
 
@@ -142,6 +147,8 @@ class Rollout:
             if journal.deployment.heals:
                 self._take_back(before, terms)
                 return journal.move("failed", str(failure))
+            if _of_host(failure):
+                return self.back(self._retry_later(failure))
             self._quarantine(str(failure))
             if self._pauses(failure) and not self._rescales:
                 return journal.move(
@@ -181,7 +188,8 @@ class Rollout:
             spared = (f"{one.service}.{one.slot}: {one.reason}" for one in plan.spared)
             reason = "\n".join([reason, *spared])
             other = good is not None and good.stack.commit != failed.stack.commit
-            if app.settings.on_failure == "revert" and good is not None and other:
+            blamed = failed.stack.commit in app.store.quarantined(app.name)
+            if app.settings.on_failure == "revert" and good is not None and other and blamed:
                 self._push_revert(good, reason)
         except GitopsError as failure:
             return journal.move("failed", f"{reason}\nthe rollback failed too: {failure}")
@@ -231,6 +239,17 @@ class Rollout:
         if not self._rescales:
             self.app.store.quarantine(self.app.name, self.desired.stack.commit, reason)
 
+    def _retry_later(self, failure: GitopsError) -> str:
+        """Has the commit tried again later, as a host is at fault; returns the reason to record."""
+        if self._rescales:
+            return str(failure)
+        host = failure.where.host if failure.where else ""
+        retry = self.app.store.retries.record(self.app.name, self.desired.stack.commit, host, str(failure))
+        by_hand = self.app.settings.sync == "manual"
+        when = "" if by_hand else f"in {retry.wait_s:.0f} s (attempt {retry.attempts + 1}), or "
+        blame = "the host is at fault, not the commit: not quarantined"
+        return f"{failure}\n{blame}, tried again {when}by gitops sync"
+
     def _pauses(self, failure: GitopsError) -> bool:
         """Whether the service that failed asks to be left as it is."""
         name = failure.failure.service if isinstance(failure, RolloutError) else ""
@@ -249,11 +268,17 @@ class Rollout:
         """
         app, journal, away = self.app, self.journal, self.away
         first: Plan | None = None
+        trouble = Trouble()
+        met: RolloutError | None = None  # the fault of a host that is to be avoided
         while True:
-            premises = replace(app.premises, scheduler=scheduler)
+            premises = trouble.given(replace(app.premises, scheduler=scheduler))
             make = partial(plan_for, self.desired, self.good, premises=premises, terms=terms)
-            with journal.phase("plan"):
-                plan = app.connections.allotments.plan(app.name, partial(self._look, away), make)
+            try:
+                plan = self._planned(partial(self._look, away), make, trouble)
+            except GitopsError as refused:
+                if met is None:
+                    raise
+                raise met from refused
             first = first or plan
             try:
                 if journal.deployment.state != "running":
@@ -267,6 +292,9 @@ class Rollout:
                     raise
                 if spared := self._done_without(first, plan, failure):
                     terms = replace(terms, spared=(*terms.spared, spared))
+                    continue
+                if isinstance(failure, RolloutError) and self._avoided(trouble, failure):
+                    met = failure
                     continue
                 lost = () if _too_late(failure) else observe(self.channels, plan.fleet).away
                 unknown = hosts_of_runs(plan) & {host.name for host in lost}
@@ -285,11 +313,11 @@ class Rollout:
         """
         app, journal, terms = self.app, self.journal, BACK
         first: Plan | None = None
+        trouble = Trouble()
         while True:
             back = self._target_of_return
-            make = partial(plan_for, back, self.desired, premises=app.premises, terms=terms)
-            with journal.phase("plan"):
-                plan = app.connections.allotments.plan(app.name, partial(self._look_back, lost), make)
+            make = partial(plan_for, back, self.desired, premises=trouble.given(app.premises), terms=terms)
+            plan = self._planned(partial(self._look_back, lost), make, trouble)
             first = first or plan
             try:
                 if not plan.empty:
@@ -297,12 +325,29 @@ class Rollout:
                 with journal.phase("verify"):
                     verify(self.channels, plan)
             except (RolloutError, NotVerifiedError) as failure:
+                if isinstance(failure, RolloutError) and self._avoided(trouble, failure):
+                    continue
                 spared = self._done_without(first, plan, failure)
                 if spared is None:
                     raise
                 terms = replace(terms, spared=(*terms.spared, spared))
             else:
                 return plan
+
+    def _planned(
+        self, look: Callable[[], Observed], make: Callable[[Observed], Plan], trouble: Trouble
+    ) -> Plan:
+        """A plan from what the hosts report now, beside what other applications are about to start."""
+        allotments = self.app.connections.allotments
+        with self.journal.phase("plan"):
+            return allotments.plan(self.app.name, lambda: trouble.seen(look()), make)
+
+    def _avoided(self, trouble: Trouble, failure: RolloutError) -> bool:
+        """Whether to plan anew, without the port or the host that failed."""
+        found = trouble.avoid(failure.failure, together(self.desired, self.good))
+        if found:
+            self.journal.tell("host-fault", f"{found}: {failure}", host=failure.failure.host)
+        return bool(found)
 
     def _done_without(self, first: Plan, plan: Plan, failure: GitopsError) -> Spared | None:
         """The slot that is done without because its container has failed, where that is tolerated."""
@@ -370,8 +415,10 @@ class Rollout:
             ended = fetch(rows, self.channels, registries)
         for host, outcome in ended:
             if isinstance(outcome, GitopsError):
-                service = outcome.service if isinstance(outcome, TaskError) else ""
-                raise RolloutError(Failure("pull", outcome.message, host=host, service=service)) from outcome
+                task = outcome if isinstance(outcome, TaskError) else None
+                kind = task.kind if task else fault_of(outcome) or "pull"
+                service = task.service if task else ""
+                raise RolloutError(Failure(kind, outcome.message, host=host, service=service)) from outcome
             self.journal.tell("changed" if outcome.changed else "ok", outcome.message, host=host)
 
     def _push_revert(self, good: Desired, reason: str) -> None:
@@ -380,6 +427,13 @@ class Rollout:
         message = f"Revert to {to[:12]}: {bad[:12]} failed\n\n{reason}\n"
         commit = app.clone.push_revert(app.settings.source.branch or "main", bad, to, message)
         self.journal.tell("revert", f"pushed {commit[:12]}, which returns the branch to {to[:12]}")
+
+
+def _of_host(failure: GitopsError) -> bool:
+    """Whether a host is at fault, and not the commit."""
+    if isinstance(failure, RolloutError):
+        return failure.failure.of_host
+    return failure.of_host if isinstance(failure, NotVerifiedError) else of_host(failure)
 
 
 def _too_late(failure: GitopsError) -> bool:

@@ -64,7 +64,9 @@ def _held(app: Application) -> str:
     if app.store.paused(app.name):
         return "paused"
     last = app.store.last(app.name)
-    quarantined = app.store.quarantined(app.name)
-    if last is not None and last.commit in quarantined and left_half_way(app, last.commit):
-        return f"{last.commit[:12]} was left half-way: {quarantined[last.commit]}"
+    failed = app.store.quarantined(app.name)
+    if (retry := app.store.retries.of(app.name)) is not None:
+        failed[retry.commit] = retry.reason
+    if last is not None and last.commit in failed and left_half_way(app, last.commit):
+        return f"{last.commit[:12]} was left half-way: {failed[last.commit]}"
     return ""

@@ -167,10 +167,12 @@ class Session:
                 self.store.lift(name, commit)
 
     def retry(self, name: str, revision: str) -> list[str]:
-        """Lifts the quarantine of one commit or of all; returns which."""
+        """Lifts the quarantine of one commit or of all, and ends the wait for a retry; returns which."""
         self.application(name)
-        quarantined = sorted(self.store.quarantined(name))
-        lifted = [sha for sha in quarantined if sha.startswith(revision)]
+        held = set(self.store.quarantined(name))
+        if (waiting := self.store.retries.of(name)) is not None:
+            held.add(waiting.commit)
+        lifted = [sha for sha in sorted(held) if sha.startswith(revision)]
         for commit in lifted:
             self.store.lift(name, commit)
         return lifted
@@ -209,6 +211,7 @@ class Session:
             paused=self.store.paused(name),
             message=message,
             readings=self.store.replicas.readings(name),
+            retry=self.store.retries.of(name),
         )
 
     def history(self, name: str, limit: int) -> views.View:

@@ -30,7 +30,15 @@ UP = ("UP", "no check")  # how HAProxy's `show stat` calls a server that takes r
 
 
 class NotVerifiedError(PermanentError):
-    """The fleet is not what the commit says, and does not become so."""
+    """The fleet is not what the commit says, and does not become so.
+
+    Attributes:
+        of_host: whether a host does not answer: then the commit is not at fault.
+    """
+
+    def __init__(self, message: str, *, where: Where | None = None, of_host: bool = False) -> None:
+        self.of_host = of_host
+        super().__init__(message, where=where)
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,7 @@ class Problem:
     message: str
     where: Where
     passing: bool = False  # whether it may pass by itself: a check that has not come up yet
+    of_host: bool = False  # whether the host itself is why
 
 
 def verify(channels: Mapping[str, Channel], plan: Plan, *, settle_s: float = SETTLE_S) -> Observed:
@@ -56,7 +65,7 @@ def verify(channels: Mapping[str, Channel], plan: Plan, *, settle_s: float = SET
             return observed
         if not problem.passing or time.monotonic() > deadline:
             words = _last_words(channels, problem.where)
-            raise NotVerifiedError(problem.message + words, where=problem.where)
+            raise NotVerifiedError(problem.message + words, where=problem.where, of_host=problem.of_host)
         time.sleep(INTERVAL_S)
 
 
@@ -64,7 +73,9 @@ def difference(plan: Plan, observed: Observed) -> Problem | None:
     """The first way in which the fleet differs from what the plan leads to, or None. Pure."""
     for host in observed.hosts:
         if not host.reachable:
-            return Problem(f"does not answer: {host.error}", Where(host=host.name), passing=True)
+            return Problem(
+                f"does not answer: {host.error}", Where(host=host.name), passing=True, of_host=True
+            )
     resting = {(each.service, each.slot) for each in plan.resting}
     for container in observed.containers(plan.app):
         where = Where(host=container.host, container=container.name)

@@ -15,6 +15,7 @@ from gitops.plan import steps
 from gitops.plan.constraints import unmet
 from gitops.plan.drift import Drift, drifts
 from gitops.reconcile import Result
+from gitops.store.retries import Retry
 
 View = dict[str, Any]
 
@@ -31,6 +32,7 @@ def status_view(
     paused: bool,
     message: str,
     readings: Mapping[str, Reading] | None = None,
+    retry: Retry | None = None,
 ) -> View:
     """`gitops status APP`.
 
@@ -45,7 +47,9 @@ def status_view(
         paused: whether a person holds the application.
         message: why it is held back, or empty.
         readings: of services whose count of replicas follows their load, what was last read.
+        retry: the commit that is tried again, as a host was at fault.
     """
+    waits = retry is not None and retry.commit == target and target not in quarantined
     progressing = last is not None and last.outcome == "running"
     containers = observed.containers(app)
     names = _service_names(plan, containers)
@@ -61,6 +65,7 @@ def status_view(
         "commit": good,
         "target_commit": target,
         "quarantined": sorted(quarantined),
+        "retry": _retry_view(retry) if retry is not None and waits else None,
         "message": message,
         "drift": _drift_views(plan) if good else [],
         "services": services,
@@ -68,6 +73,17 @@ def status_view(
             {"name": host.name, "state": _host_state(host, plan), "error": host.error}
             for host in observed.hosts
         ],
+    }
+
+
+def _retry_view(retry: Retry) -> View:
+    """A commit that failed for a host, and when it is tried again."""
+    return {
+        "commit": retry.commit,
+        "attempts": retry.attempts,
+        "next_at": retry.at,
+        "host": retry.host,
+        "reason": retry.reason,
     }
 
 

@@ -19,6 +19,7 @@ from gitops.channel import hold, ssh
 from gitops.channel.engine import About, Engine
 from gitops.channel.facts import Facts, Settings, Socket, load_facts, parse, probe
 from gitops.channel.failures import (
+    DiskFullError,
     HostSetupError,
     LockHeldError,
     LockLostError,
@@ -26,6 +27,7 @@ from gitops.channel.failures import (
     SessionLimitError,
     UnreachableError,
 )
+from gitops.channel.faults import refusal
 from gitops.channel.folder import VARIABLE
 from gitops.channel.forwarding import why_closed
 from gitops.channel.holder import Held, Owner, look, owner, take_over
@@ -339,11 +341,14 @@ class Channel:
         """Writes a file atomically, its folder too; whether it changed.
 
         Raises:
+            DiskFullError: the host has no space left.
             HostSetupError: the host refuses.
         """
         done = self.run(WRITE, args=(path, mode, str(len(content))), stdin=content, become=become)
         if done.code != 0:
-            raise HostSetupError(f"cannot write {path}: {done.words}", where=Where(host=self.name))
+            refused = refusal(f"cannot write {path}: {done.words}", where=Where(host=self.name))
+            full = isinstance(refused, DiskFullError)
+            raise refused if full else HostSetupError(refused.message, where=refused.where)
         return done.stdout.strip() == b"changed"
 
     def read(self, path: str, *, become: bool | None = None) -> bytes | None:

@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
 from gitops.channel.failures import ChannelTimeoutError, EngineBrokenError, EngineError, NotFoundError
+from gitops.channel.faults import refusal
 from gitops.channel.http import Connect, Http, Stream, decode
 from gitops.errors import GitopsError, Where
 
@@ -224,7 +225,7 @@ class Engine:
         stream = self._http.open("POST", path, timeout_s=timeout_s, headers=_auth(auth))
         for message in Lines(stream, _json_lines):
             if "error" in message:
-                raise EngineError(f"cannot pull {reference}: {message['error']}", where=self._place)
+                raise refusal(f"cannot pull {reference}: {message['error']}", where=self._place)
             if progress is not None:
                 progress(message)
 

@@ -61,8 +61,24 @@ class NotFoundError(EngineError):
     """The engine knows no such container, image, network or volume."""
 
 
+class DiskFullError(EngineError):
+    """A file system of the host has no space left."""
+
+
+class PoolExhaustedError(EngineError):
+    """The engine has no addresses left for one more network or container."""
+
+
+class PortTakenError(EngineError):
+    """Another process of the host holds a port that a container publishes."""
+
+
 class EngineBrokenError(TransientError):
     """The connection to the engine broke in the middle of a call."""
+
+
+class EngineHangsError(ChannelTimeoutError):
+    """The engine accepts connections and does not answer."""
 
 
 class ProxyError(PermanentError):

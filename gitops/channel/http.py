@@ -11,8 +11,9 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from gitops.channel.failures import ChannelTimeoutError, EngineBrokenError, EngineError, NotFoundError
-from gitops.errors import Where
+from gitops.channel.failures import EngineBrokenError, EngineError, EngineHangsError
+from gitops.channel.faults import refusal
+from gitops.errors import GitopsError, Where
 
 Connect = Callable[[float], socket.socket]
 """Opens a connection; its argument is the timeout in seconds."""
@@ -21,6 +22,10 @@ T = TypeVar("T")
 
 IDEMPOTENT = frozenset({"GET", "HEAD"})
 MAX_IDLE = 4  # connections kept for the next call
+PATIENT_S = 30.0
+"""A call that may take longer is ended once the engine does not answer a ping beside it, either."""
+PING_EVERY_S = 10.0
+PING_S = 10.0  # for its answer
 
 
 class Connection(http.client.HTTPConnection):
@@ -32,6 +37,7 @@ class Connection(http.client.HTTPConnection):
         self.place = place
         self.opened: socket.socket
         """The socket, also after an answer without a length has taken `sock` away."""
+        self.hung = False  # whether it was closed because the engine did not answer another question
 
     def connect(self) -> None:
         """Opens the socket."""
@@ -43,6 +49,16 @@ class Connection(http.client.HTTPConnection):
         if self.sock is not None:
             self.sock.settimeout(timeout_s)
 
+    def hangs(self, path: str) -> EngineHangsError:
+        """The error for an engine that does not answer."""
+        return EngineHangsError(f"the engine does not answer in time ({_plain(path)})", where=self.place)
+
+    def abandon(self) -> None:
+        """Ends whatever waits for an answer: the engine hangs."""
+        self.hung = True
+        with contextlib.suppress(OSError):  # it may have ended already
+            self.opened.shutdown(socket.SHUT_RDWR)
+
     @property
     def stale(self) -> bool:
         """Whether the other side has closed it, or talks out of turn."""
@@ -51,6 +67,36 @@ class Connection(http.client.HTTPConnection):
         poller = select.poll()  # not select.select: a controller of many hosts has descriptors above 1023
         poller.register(self.sock, select.POLLIN)
         return bool(poller.poll(0))
+
+
+class Watchdog:
+    """Pings the engine beside a long call, and ends the call when the engine hangs."""
+
+    def __init__(self, connection: Connection, ping: Callable[[], object]) -> None:
+        self._connection = connection
+        self._ping = ping
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="engine-watchdog", daemon=True)
+
+    def start(self) -> Watchdog:
+        """Begins to watch."""
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        """The call has ended."""
+        self._ended.set()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(PING_EVERY_S):
+            try:
+                self._ping()
+            except EngineHangsError:
+                if not self._ended.is_set():
+                    self._connection.abandon()
+                return
+            except GitopsError:
+                return  # whatever ended the connection ends the call, too
 
 
 class Http:
@@ -92,7 +138,7 @@ class Http:
             NotFoundError: status 404.
             EngineError: any other refusal.
             EngineBrokenError: the connection broke.
-            ChannelTimeoutError: no answer in time.
+            EngineHangsError: no answer in time.
         """
         data, _ = self._call(method, path, body, headers or {}, timeout_s)
         return decode(data) if data.strip() else None
@@ -125,7 +171,7 @@ class Http:
             data = _guarded(response.read, connection, path)
             connection.close()
             _check(response.status, data, self._place)
-        stream = Stream(connection, response, path)
+        stream = Stream(connection, response, path, self._watchdog(connection, timeout_s or 0.0))
         stream.expect(timeout_s)
         return stream
 
@@ -137,6 +183,11 @@ class Http:
         self._give_back(connection, response)
         _check(response.status, data, self._place)
         return data, response.headers
+
+    def _watchdog(self, connection: Connection, timeout_s: float) -> Watchdog | None:
+        if timeout_s <= PATIENT_S:
+            return None
+        return Watchdog(connection, lambda: self.headers("/_ping", timeout_s=PING_S)).start()
 
     def _request(
         self, method: str, path: str, body: Any, headers: Mapping[str, str], timeout_s: float
@@ -170,7 +221,12 @@ class Http:
             connection.request(method, path, body=data, headers=sent)
             return connection.getresponse()
 
-        return _guarded(exchange, connection, path)
+        watchdog = self._watchdog(connection, connection.timeout or 0.0)
+        try:
+            return _guarded(exchange, connection, path)
+        finally:
+            if watchdog is not None:
+                watchdog.close()
 
     def _give_back(self, connection: Connection, response: http.client.HTTPResponse) -> None:
         if response.will_close or len(self._idle) >= MAX_IDLE:
@@ -195,7 +251,14 @@ class Stream:
     Closing it from another thread ends a read that waits.
     """
 
-    def __init__(self, connection: Connection, response: http.client.HTTPResponse, path: str) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        response: http.client.HTTPResponse,
+        path: str,
+        watchdog: Watchdog | None = None,
+    ) -> None:
+        self._watchdog = watchdog
         self._connection = connection
         self._response = response
         self._path = path
@@ -222,6 +285,8 @@ class Stream:
     def close(self) -> None:
         """Ends the stream."""
         self._closed.set()
+        if self._watchdog is not None:
+            self._watchdog.close()
         with contextlib.suppress(OSError):  # it may have ended already
             self._connection.opened.shutdown(socket.SHUT_RDWR)
         self._response.close()
@@ -231,7 +296,7 @@ class Stream:
         if self._closed.is_set():
             return b""
         try:
-            return _guarded(read, self._connection, self._path)
+            found = _guarded(read, self._connection, self._path)
         except EngineBrokenError:
             if self._closed.is_set():  # by another thread, meanwhile
                 return b""
@@ -240,6 +305,9 @@ class Stream:
             if self._closed.is_set():  # the same: http.client then reads from a file that is gone
                 return b""
             raise
+        if not found and self._connection.hung:  # http.client takes the end in the middle for the end
+            raise self._connection.hangs(self._path)
+        return found
 
 
 def decode(data: bytes) -> Any:
@@ -260,10 +328,11 @@ def _guarded(action: Callable[[], T], connection: Connection, path: str) -> T:
         return action()
     except TimeoutError as error:
         connection.close()
-        message = f"the engine does not answer in time ({_plain(path)})"
-        raise ChannelTimeoutError(message, where=connection.place) from error
+        raise connection.hangs(path) from error
     except (OSError, http.client.HTTPException) as error:
         connection.close()
+        if connection.hung:
+            raise connection.hangs(path) from error
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         message = f"the connection to the engine broke: {why} ({_plain(path)})"
         # The far end of a forwarded socket is opened late: what is wrong there shows as an early end.
@@ -280,9 +349,7 @@ def _check(status: int, data: bytes, place: Where) -> None:
     if status < http.client.BAD_REQUEST:
         return
     message = _message(data) or http.client.responses.get(status, str(status))
-    if status == http.client.NOT_FOUND:
-        raise NotFoundError(message, status=status, where=place)
-    raise EngineError(message, status=status, where=place)
+    raise refusal(message, status=status, where=place)
 
 
 def _message(data: bytes) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
+from gitops.channel.faults import Fault
 from gitops.model.run import HERE
 from gitops.tasks import story
 
@@ -26,12 +27,18 @@ class Event:
 class Failure:
     """Why a run failed."""
 
-    kind: str  # pull, create, exit, unhealthy, edge, judged, unreachable, timeout, lock, stopped, or internal
+    kind: str  # `gitops.tasks.outcome.Kind`, or internal
     message: str
     host: str = ""
     service: str = ""
     container: str = ""
     logs: tuple[str, ...] = ()  # the container's last lines
+    ports: tuple[int, ...] = ()  # of kind `port`: those of the host that somebody else holds
+
+    @property
+    def of_host(self) -> bool:
+        """Whether the host is at fault: the commit may succeed elsewhere, or later."""
+        return self.kind in get_args(Fault)
 
     @property
     def reason(self) -> str:
@@ -117,4 +124,5 @@ def failure_of(event: Event) -> Failure | None:
         service=str(data.get("service") or ""),
         container=str(data.get("container") or ""),
         logs=tuple(str(line) for line in data.get("logs") or ()),
+        ports=tuple(int(port) for port in data.get("ports") or ()),
     )

@@ -125,6 +125,8 @@ class ObservedHost:
     memory: int = 0  # bytes
     containers: tuple[Container, ...] = ()  # managed ones of every application
     ports_used: tuple[int, ...] = ()  # host ports published by any container, sorted
+    listening: tuple[int, ...] = ()  # TCP ports that any process of it listens on, sorted
+    listening_everywhere: tuple[int, ...] = ()  # those of them on all addresses
     releases: tuple[Release, ...] = ()
     fragments: tuple[tuple[str, str], ...] = ()  # (application, its haproxy.cfg fragment)
     servers: tuple[ProxyServer, ...] = ()  # of the edge, and of a container host that has a fragment

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -17,14 +18,28 @@ from gitops.model.observed import Found, Release
 FOLDER = "/var/lib/gitops"
 RELEASE = "release.json"
 FRAGMENT = "haproxy.cfg"
+_HEX = re.compile(r"[0-9A-Fa-f]+")
 MAX_BYTES = 1 << 20  # of one file; ours are far smaller
 
-# First two lines, where an application has a fragment to serve there: the networks that the host takes for
-# its own; the digest of haproxy.cfg with its maps, and whether HAProxy is about to load it (see
-# `tasks.edge_files`; a controller that died in between has said so for a minute at most). Then tar, which
-# frames any content in one process, and is on every host.
+# The first line has the TCP sockets that anything on the host listens on: the kernel lists them before all
+# others, so that the many others are not read. Two lines follow, where an application has a fragment to
+# serve there: the networks that the host takes for its own; the digest of haproxy.cfg with its maps, and
+# whether HAProxy is about to load it (see `tasks.edge_files`; a controller that died in between has said so
+# for a minute at most). Then tar, which frames any content in one process, and is on every host.
 SCRIPT = r"""
 PATH="$PATH:/usr/sbin:/sbin"
+awk 'BEGIN {
+  split("/proc/net/tcp /proc/net/tcp6", files)
+  for (number in files) {
+    getline line <files[number]
+    while ((getline line <files[number]) > 0) {
+      split(line, field)
+      if (field[4] != "0A") break
+      printf "%s ", field[2]
+    }
+  }
+  print ""
+}' 2>/dev/null || echo
 cd "$1" 2>/dev/null || exit 0
 shift
 # Not in the middle of a swap: the fragments and the file that is made of them belong together.
@@ -56,6 +71,8 @@ class Files:
         config: SHA-256 of the whole haproxy.cfg and its maps, hex, if asked.
         mark: of that file, likewise: see `gitops.model.edge.Assembled`.
         loading: whether a deployment has put them there and HAProxy is about to load them.
+        listening: TCP ports that some process of the host listens on, whatever the address, sorted.
+        everywhere: those of them on all addresses.
     """
 
     releases: tuple[Release, ...] = ()
@@ -64,6 +81,8 @@ class Files:
     config: str = ""
     mark: str = ""
     loading: bool = False
+    listening: tuple[int, ...] = ()
+    everywhere: tuple[int, ...] = ()
 
 
 def read(channel: Channel) -> Files:
@@ -75,11 +94,25 @@ def read(channel: Channel) -> Files:
     done = channel.ask(SCRIPT, args=(FOLDER, CONFIG, ROUTES_MAP, PORTS_MAP), timeout_s=5.0)
     if done.code != 0:
         raise HostSetupError(f"cannot read {FOLDER}: {done.words}", where=Where(host=channel.name))
-    return parse(done.stdout)
+    line, _, rest = done.stdout.partition(b"\n")
+    ports = listeners(line.decode(errors="replace"))
+    every = tuple(sorted({port for port, _ in ports}))
+    everywhere = tuple(sorted({port for port, anywhere in ports if anywhere}))
+    return replace(parse(rest), listening=every, everywhere=everywhere)
+
+
+def listeners(line: str) -> frozenset[tuple[int, bool]]:
+    """TCP ports, each with whether it is taken on all addresses; `line` has sockets as /proc/net/tcp does."""
+    found = set()
+    for word in line.split():
+        address, _, port = word.partition(":")
+        if _HEX.fullmatch(address + port):
+            found.add((int(port, 16), not int(address, 16)))
+    return frozenset(found)
 
 
 def parse(answer: bytes) -> Files:
-    """What the script wrote. A torn release file counts as none."""
+    """What the script wrote after its first line. A torn release file counts as none."""
     releases: list[Release] = []
     fragments: list[tuple[str, str]] = []
     line, _, rest = answer.partition(b"\n")

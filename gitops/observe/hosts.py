@@ -84,6 +84,8 @@ def _ask(channel: Channel, host: Host) -> ObservedHost:
         memory=facts.memory,
         containers=managed,
         ports_used=ports,
+        listening=kept.listening,
+        listening_everywhere=kept.everywhere,
         releases=kept.releases,
         fragments=kept.fragments,
         servers=servers,

@@ -40,6 +40,11 @@ def status_text(view: View) -> str:
     if view["target_commit"] != view["commit"]:
         facts.append(f"  target       {view['target_commit'] or 'not known'}")
     facts += [f"  quarantined  {sha}" for sha in view["quarantined"]]
+    if retry := view.get("retry"):
+        told = (
+            f"{retry['commit']} at {retry['next_at']}, after {retry['attempts']} attempts: {retry['reason']}"
+        )
+        facts.append(f"  retry        {_indented(told, 15)}")
     if view["message"]:
         facts.append(f"  message      {_indented(view['message'], 15)}")
     services = columns(

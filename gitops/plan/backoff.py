@@ -21,6 +21,15 @@ WINDOW_S = 3600.0
 """How far back heals matter: with more of them than fit in here the delay is the longest in any case."""
 
 
+RETRY_FIRST_S = 5.0
+"""Seconds until a commit whose deployment failed for a host is tried again; twice as many each time."""
+
+
+def retry_s(attempts: int) -> float:
+    """Seconds to the next try of a commit after so many that failed for a host."""
+    return float(min(RETRY_FIRST_S * 2.0 ** min(attempts - 1, 30), LONGEST_S))
+
+
 @dataclass(frozen=True)
 class Heal:
     """One time that a slot was healed, or that it was tried."""

@@ -12,6 +12,10 @@ from gitops.plan.rooms import Room, claimed
 _SHOWN = 20  # hosts that a refusal lists
 
 
+class PortsHeldError(PermanentError):
+    """No host can take a container while programs of hosts hold ports: the commit is not at fault."""
+
+
 def why_not(service: Service, room: Room, unfit: Mapping[str, str], batch: int) -> str:
     """Why a host cannot take one more container of a service in a batch, or empty.
 
@@ -58,6 +62,21 @@ def reasons(
     return [*told, *([("...", f"and {more} hosts more")] if more else [])]
 
 
+def _only_foreign_ports(service: Service, room: Room, unfit: Mapping[str, str], batch: int) -> bool:
+    """Whether all that keeps a host from taking a container is a port that no container of ours has there."""
+    taken, state = room.held & claimed(service), room.state
+    if (
+        not taken
+        or room.out
+        or room.name in unfit
+        or state is None
+        or _short(service.container.reserved, room, batch)
+    ):
+        return False
+    ours = {port for container in state.containers for _, port in container.ports}
+    return not room.of_service[service.name] and not taken & ours
+
+
 def refusal(
     service: Service, slot: int, rooms: Collection[Room], unfit: Mapping[str, str], batch: int
 ) -> PermanentError:
@@ -78,7 +97,9 @@ def refusal(
     width = max(len(name) for name, _ in told)
     table = "".join(f"\n  {name.ljust(width)}  {why}" for name, why in told)
     stop_first = ", or `order: stop-first`" if any("being replaced" in why for _, why in told) else ""
-    return PermanentError(
+    foreign = any(_only_foreign_ports(service, room, unfit, batch) for room in rooms)
+    kind = PortsHeldError if foreign else PermanentError
+    return kind(
         f"no host can take replica {slot} of {service.name}:{table}\n ",
         hint=f"fewer or smaller replicas, other constraints or ports, or more container hosts{stop_first}",
         where=service.placement.where,

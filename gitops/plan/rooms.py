@@ -179,6 +179,9 @@ def _whole(state: ObservedHost | None, reserve: Size) -> Size:
 def _furnish(room: Room, state: ObservedHost, app: str, freed: Freed, adopted: Collection[str]) -> None:
     """Puts in what is there: of the application, and of all others."""
     room.held.update(state.ports_used)
+    # Proxies of their own may listen at single addresses, which keeps nobody from publishing elsewhere.
+    room.held.update(state.listening_everywhere)
+    room.used.update(state.listening)
     cpus = memory = 0
     for c in state.containers:
         ports = {port for _, port in c.ports}

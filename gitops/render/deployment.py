@@ -30,6 +30,7 @@ _COPIED = (
     "model/image.py",
     "model/machine.py",
     "model/secret.py",
+    "model/size.py",
     "tasks/*.py",
     "render/environment.py",
     "render/edge.py",

@@ -20,8 +20,9 @@ from gitops.store.hosts import Drained
 from gitops.store.images import Pins
 from gitops.store.owner import Clocks, Owner, boot_id, this_process
 from gitops.store.replicas import Replicas
+from gitops.store.retries import Retries
 from gitops.store.rows import as_deployments, owned_by, owner_of
-from gitops.store.schema import apps, asks, deployments, events, goods, phases, quarantine, runs
+from gitops.store.schema import apps, asks, deployments, events, goods, phases, quarantine, retries, runs
 
 __all__ = [
     "Ask",
@@ -79,6 +80,7 @@ class Store:
         drained: which hosts are out of service.
         replicas: how many replicas the controller has chosen, and by what readings.
         healing: what was healed, and which hosts are lost.
+        retries: which commits are tried again, as a host was at fault.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Store:
         self.drained = Drained(self._database, self._clocks)
         self.replicas = Replicas(self._database, self._clocks)
         self.healing = Healing(self._database)
+        self.retries = Retries(self._database, self._clocks)
         self._lock = threading.Lock()
         self._own: dict[
             str, dict[str, Any]
@@ -334,8 +337,10 @@ class Store:
             return {row.commit_sha: row.reason for row in connection.execute(query)}
 
     def lift(self, app: str, commit: str | None) -> None:
-        """Let a commit be deployed again, or with None all of the application's."""
+        """Let a commit be deployed again and at once, or with None all of the application's."""
         with self._database.write() as connection:
+            waits = [retries.c.app == app, *([retries.c.commit_sha == commit] if commit else [])]
+            connection.execute(retries.delete().where(*waits))
             connection.execute(quarantine.delete().where(*_same(app, commit)))
 
     # -- an application's flags
@@ -421,6 +426,7 @@ def _set_good(connection: sa.Connection, app: str, commit: str, deployment_id: s
     """Record a good commit as the last one; what is good is not held back."""
     connection.execute(goods.insert().values(app=app, commit_sha=commit, deployment_id=deployment_id))
     connection.execute(quarantine.delete().where(*_same(app, commit)))
+    connection.execute(retries.delete().where(retries.c.app == app, retries.c.commit_sha == commit))
 
 
 def _forget_old_events(connection: sa.Connection, app: str, kept: int) -> None:

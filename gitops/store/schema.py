@@ -173,6 +173,17 @@ lost_hosts = sa.Table(
     sa.Column("at", sa.String, nullable=False),  # ISO 8601, UTC
 )
 
+retries = sa.Table(
+    "retries",
+    metadata,
+    sa.Column("app", sa.String, primary_key=True),
+    sa.Column("commit_sha", sa.String, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),  # deployments of it that have failed for a host
+    sa.Column("at", sa.String, nullable=False),  # when it is tried again, ISO 8601, UTC
+    sa.Column("host", sa.String, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+)
+
 schema_version = sa.Table("schema_version", metadata, sa.Column("version", sa.Integer, nullable=False))
 
 Migration = Callable[[sa.Connection], None]
@@ -198,7 +209,18 @@ def _version_5(connection: sa.Connection) -> None:
     metadata.create_all(connection, [lost_hosts])
 
 
-MIGRATIONS: tuple[Migration, ...] = (_version_1, _version_2, _version_3, _version_4, _version_5)
+def _version_6(connection: sa.Connection) -> None:
+    metadata.create_all(connection, [retries])
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    _version_1,
+    _version_2,
+    _version_3,
+    _version_4,
+    _version_5,
+    _version_6,
+)
 """Each brings the database one version further; append, never change one that was released.
 
 A table is made by the version that it came with. One that changes an older table turns the

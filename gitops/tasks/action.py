@@ -10,7 +10,8 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 
 from gitops.channel import Channel
-from gitops.channel.failures import ChannelTimeoutError, LockHeldError, LockLostError
+from gitops.channel.failures import EngineError, LockHeldError
+from gitops.channel.faults import fault_of
 from gitops.errors import GitopsError
 from gitops.tasks.outcome import Kind, Outcome, TaskError
 from gitops.tasks.story import line
@@ -95,6 +96,8 @@ def failed(error: GitopsError, host: str) -> dict[str, Any]:
 
 
 def _kind(error: GitopsError) -> Kind:
-    if isinstance(error, (LockHeldError, LockLostError)):
+    if isinstance(error, LockHeldError):
         return "lock"
-    return "timeout" if isinstance(error, ChannelTimeoutError) else "unreachable"
+    if fault := fault_of(error):
+        return fault
+    return "create" if isinstance(error, EngineError) else "unreachable"

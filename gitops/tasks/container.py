@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gitops.channel.engine import Engine
-from gitops.channel.failures import EngineError, NotFoundError
+from gitops.channel.failures import EngineError, NotFoundError, PortTakenError
+from gitops.channel.faults import fault_of, named_ports
 from gitops.tasks.outcome import LOG_LINES, Outcome, TaskError
 
 APP, SERVICE, SLOT, SPEC = "gitops.app", "gitops.service", "gitops.slot", "gitops.spec"
@@ -56,7 +57,7 @@ def start(engine: Engine, service: Service, row: Row, *, check: bool = False) ->
     """Creates and starts a container unless it is there with the same spec, slot and ports, and runs.
 
     Raises:
-        TaskError: kind `create`.
+        TaskError: kind `create`, or the fault of the host.
     """
     name, label = row["name"], f"{service['service']}.{row['slot']}"
     body = slot_body(service["body"], row)
@@ -81,7 +82,9 @@ def start(engine: Engine, service: Service, row: Row, *, check: bool = False) ->
         engine.start(name)
     except EngineError as error:
         message = f"{label} cannot be started: {error.message}"
-        raise TaskError(message, "create", service=service["service"], container=name) from error
+        ports = named_ports(error.message, published(body)) if isinstance(error, PortTakenError) else ()
+        kind = fault_of(error) or "create"
+        raise TaskError(message, kind, service=service["service"], container=name, ports=ports) from error
     return Outcome(changed=True, message=f"{label} started")
 
 
@@ -127,6 +130,11 @@ def same(there: Row, body: Row) -> bool:
     labels = there["Config"].get("Labels") or {}
     marks = all(labels.get(key) == body["Labels"][key] for key in (APP, SERVICE, SLOT, SPEC))
     return marks and _bindings(body) <= _bindings(there)
+
+
+def published(body: Row) -> tuple[int, ...]:
+    """The host ports of a container, allotted and fixed ones."""
+    return tuple(sorted({int(port) for _, port in _bindings(body) if port.isdecimal()}))
 
 
 def _bindings(described: Row) -> set[tuple[str, str]]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from gitops.channel import Channel
 from gitops.channel.failures import ChannelTimeoutError, ProxyError, UnreachableError
+from gitops.channel.faults import fault_of
 from gitops.channel.proxy import Look
 from gitops.errors import GitopsError, PermanentError
 from gitops.model.edge import Assembled
@@ -124,7 +125,7 @@ class Edge:
             except TaskError:
                 raise
             except (ProxyError, ChannelTimeoutError, PermanentError) as error:
-                raise TaskError(error.message, "edge", hint=error.hint) from error
+                raise TaskError(error.message, fault_of(error) or "edge", hint=error.hint) from error
 
     def _in_turn(self, target: Target, *, check: bool) -> Outcome:
         for _ in range(_TRIES - 1):

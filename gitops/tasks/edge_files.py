@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gitops.channel import Channel
+from gitops.channel.faults import fault_of, refusal
 from gitops.model.edge import CONFIG, PORTS_MAP, ROUTES_MAP, Assembled
 from gitops.tasks.outcome import TaskError
 
@@ -151,9 +152,10 @@ class EdgeFiles:
                 "another application's deployment changed the edge", "edge", hint="try again"
             )
         if done.code:
+            refused = refusal(done.words)
             raise TaskError(
                 f"{CONFIG} cannot be written: {done.words}",
-                "edge",
+                fault_of(refused) or "edge",
                 hint="prepare the host with gitops bootstrap",
             )
         others = {name: text for name, text in there.fragments.items() if name != app}

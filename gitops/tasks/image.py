@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from gitops.channel.engine import Engine
 from gitops.channel.failures import EngineError
+from gitops.channel.faults import fault_of
 from gitops.model.image import parse
 from gitops.tasks.login import Login
 from gitops.tasks.outcome import Outcome, TaskError, combined
@@ -54,7 +55,7 @@ def _pull(
             message = (
                 error.message if reference in error.message else f"cannot pull {reference}: {error.message}"
             )
-            raise TaskError(message, "pull", service=service) from error
+            raise TaskError(message, fault_of(error) or "pull", service=service) from error
     if there is None:
         message = f"cannot pull {reference}: the engine says that it has, and does not know it"
         raise TaskError(message, "pull", service=service)

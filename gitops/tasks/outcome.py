@@ -7,12 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from gitops.channel.faults import Fault
 from gitops.errors import PermanentError, Where
 
-Kind = Literal[
-    "pull", "create", "exit", "unhealthy", "edge", "judged", "unreachable", "timeout", "lock", "stopped"
-]
-"""What went wrong, for whoever decides what follows."""
+Kind = Literal["pull", "create", "exit", "unhealthy", "edge", "judged", "timeout", "stopped"] | Fault
+"""What went wrong, for whoever decides what follows: a fault of a host, or of the commit."""
 
 LOG_LINES = 20  # last lines of a container's output that a failure carries
 _AT_ONCE = 8  # containers of one host that are started, watched or stopped side by side
@@ -41,6 +40,7 @@ class TaskError(PermanentError):
         service: the service concerned, or empty.
         container: the container concerned, or empty.
         logs: its last lines of output.
+        ports: of kind `port` the host ports concerned.
     """
 
     def __init__(
@@ -52,7 +52,9 @@ class TaskError(PermanentError):
         container: str = "",
         logs: Sequence[str] = (),
         hint: str = "",
+        ports: Sequence[int] = (),
     ) -> None:
+        self.ports = tuple(ports)
         self.kind: Kind = kind
         self.service = service
         self.container = container
@@ -61,7 +63,9 @@ class TaskError(PermanentError):
 
     def data(self, host: str) -> dict[str, Any]:
         """The fields that the controller reads from the task's result."""
+        ports = {"ports": list(self.ports)} if self.ports else {}
         return {
+            **ports,
             "host": host,
             "service": self.service,
             "container": self.container,

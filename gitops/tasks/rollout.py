@@ -12,7 +12,7 @@ from typing import Any
 
 from gitops.channel import Channel
 from gitops.errors import GitopsError, Where
-from gitops.tasks import CANCEL, STOP, edge, image, job, release
+from gitops.tasks import CANCEL, STOP, disk, edge, image, job, release
 from gitops.tasks.container import read_service, remove, start, surroundings
 from gitops.tasks.health import stand_monitor, wait_healthy
 from gitops.tasks.live import Live
@@ -119,6 +119,9 @@ class Rollout:
             return work(self.channels[host])
         except GitopsError as error:
             container = error.where.container if error.where else ""
+            if full := disk.named(self.channels[host], error):
+                full.where = Where(host=host, container=container)
+                raise full from error
             error.where = Where(host=host, container=container)
             raise
 

@@ -219,7 +219,7 @@ def test_a_version_that_flaps_never_replaces_the_one_that_serves(make_shop: Make
     assert list(load.report.answers) == ["1"]
 
 
-def test_a_host_that_is_lost_half_way_is_left_out_and_comes_back_to_the_good_commit(
+def test_a_host_that_is_lost_half_way_is_left_out_and_the_commit_is_deployed_when_it_is_back(
     make_shop: MakeShop,
 ) -> None:
     shop = make_shop("lost", replicas=4)
@@ -240,14 +240,22 @@ def test_a_host_that_is_lost_half_way_is_left_out_and_comes_back_to_the_good_com
             assert {"name": lost, "state": "unreachable"}.items() <= next(
                 host for host in status["hosts"] if host["name"] == lost
             ).items()
-            assert status["commit"] == good
+            assert (status["commit"], status["quarantined"]) == (good, [])
         finally:
             shop.lab.run("mend", lost)
         shop.gitops("sync", shop.name)
         until(
             lambda: shop.read("status", shop.name)["health"] == "healthy", 120, "a fleet that is whole again"
         )
-    assert not any(image in rest for rest in shop.containers().values())
+        until(lambda: shop.records.good(shop.name) == bad, 120, "the commit, which was not at fault")
+        until(
+            lambda: (
+                [rest for name, rest in shop.containers().items() if "-web-" in name and image not in rest]
+                == []
+            ),
+            120,
+            "no container of the version before",
+        )
 
 
 def test_a_good_commit_that_cannot_be_put_back_is_not_blamed(make_shop: MakeShop) -> None:

@@ -63,6 +63,11 @@ class Lab:
             raise AssertionError(f"{host}: {command}: {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout.rstrip("\n")
 
+    def begin(self, host: str, *command: str) -> subprocess.Popen[str]:
+        """Starts a command as root on a host, and does not wait for its end; its output is a pipe."""
+        process = load_whole(Layout.of(self.folder)).hosts[host]
+        return subprocess.Popen(enter(process, command), stdout=subprocess.PIPE, text=True)
+
     def engine_socket(self, host: str) -> str:
         """The engine's socket of a host, through the root folder of its first process."""
         starter = load_whole(Layout.of(self.folder)).hosts[host].pid

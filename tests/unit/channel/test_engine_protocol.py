@@ -10,8 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from gitops.channel import http
 from gitops.channel.engine import About, Engine, with_tag
-from gitops.channel.failures import ChannelTimeoutError, EngineBrokenError, EngineError, NotFoundError
+from gitops.channel.failures import (
+    ChannelTimeoutError,
+    EngineBrokenError,
+    EngineError,
+    EngineHangsError,
+    NotFoundError,
+)
 
 VERSION = b'{"Version": "20.10.24", "MinAPIVersion": "1.12", "Components": []}'
 PODMAN_PING = b"HTTP/1.1 200 OK\r\nLibpod-Api-Version: 4.3.1\r\nContent-Length: 2\r\n\r\nOK"
@@ -197,6 +204,40 @@ def test_refusals_have_the_engines_words(
     assert caught.value.status == int(status.split(maxsplit=1)[0])
     engine.inspect("web")
     assert server.connections == 1  # a refusal costs no connection
+
+
+@pytest.mark.parametrize("call", [lambda engine: engine.start("web"), lambda engine: engine.pull("web:1")])
+def test_a_long_call_ends_when_the_engine_answers_no_ping_either(
+    server: Server, engine: Engine, monkeypatch: pytest.MonkeyPatch, call: Callable[[Engine], None]
+) -> None:
+    monkeypatch.setattr(http, "PING_EVERY_S", 0.01)
+    monkeypatch.setattr(http, "PING_S", 0.02)
+    done = threading.Event()
+    server.answers += [lambda _: done.wait() and None] * 2
+    try:
+        with pytest.raises(EngineHangsError, match="the engine does not answer in time"):
+            call(engine)
+    finally:
+        done.set()
+
+
+def test_a_pull_that_falls_silent_ends_likewise(
+    server: Server, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = threading.Event()
+
+    def begin(link: socket.socket) -> None:
+        link.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{}\n\r\n")
+        done.wait()
+
+    monkeypatch.setattr(http, "PING_EVERY_S", 0.01)
+    monkeypatch.setattr(http, "PING_S", 0.02)
+    server.answers += [begin, lambda _: done.wait() and None]
+    try:
+        with pytest.raises(EngineHangsError, match="the engine does not answer in time"):
+            engine.pull("web:1")
+    finally:
+        done.set()
 
 
 def test_a_pull_reads_its_stream_to_the_end(server: Server, engine: Engine) -> None:

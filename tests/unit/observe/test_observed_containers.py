@@ -13,7 +13,7 @@ import pytest
 from gitops.model.observed import Found, Release
 from gitops.model.size import Size
 from gitops.observe.containers import parse, read
-from gitops.observe.files import Files
+from gitops.observe.files import Files, listeners
 from gitops.observe.files import parse as parse_files
 
 ANY = "198.18.0.1"
@@ -186,6 +186,15 @@ def test_release_files_and_fragments() -> None:
 def test_a_host_without_any_file() -> None:
     assert parse_files(b"\n\n") == Files()
     assert parse_files(b"") == Files()
+
+
+def test_ports_that_anything_on_the_host_listens_on() -> None:
+    line = (
+        "00000000:4E20 0100007F:4E21 00000000000000000000000000000000:4E22 "
+        "00000000000000000000000001000000:0016 sl: nonsense"
+    )
+    assert listeners(line) == {(20000, True), (20001, False), (20002, True), (22, False)}
+    assert listeners("") == frozenset()
 
 
 def _tar(files: dict[str, bytes]) -> bytes:

@@ -94,5 +94,5 @@ def test_the_folder_carries_what_its_plugins_import_and_nothing_of_the_controlle
     } <= carried
     assert not [name for name in carried if name.startswith(("gitops/store", "gitops/plan", "gitops/images"))]
     model = {name.removeprefix("gitops/model/") for name in carried if name.startswith("gitops/model/")}
-    assert model == {"__init__.py", "edge.py", "image.py", "machine.py", "secret.py"}
+    assert model == {"__init__.py", "edge.py", "image.py", "machine.py", "secret.py", "size.py"}
     assert "action_plugins/gitops_rollout.py" in carried
