@@ -184,11 +184,8 @@ def rollback(
     output: Out = "text",
 ) -> None:
     """Go to the previous good commit, or the one named; newer ones are quarantined. Exit as sync."""
-    from gitops.reconcile import Request
-
     with _session(context, config) as session:
-        target = session.rollback_target(app, to)
-        result = _pass(session, app, Request("rollback", target), wait)
+        result = _pass(session, app, session.rollback(app, to), wait)
     _finish(result, output)
 
 

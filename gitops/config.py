@@ -25,6 +25,7 @@ from gitops.desired.problems import Problems, quoted
 from gitops.desired.units import seconds, size
 from gitops.desired.yaml import Node, read
 from gitops.errors import GitopsError, PermanentError, Where
+from gitops.model.commit_settings import CommitSettings
 from gitops.model.placement import PackStrategy, Scheduler
 from gitops.model.size import CORE, Size
 from gitops.model.stack import SERVICE_NETWORK
@@ -315,6 +316,18 @@ class AppSettings(_Strict):
         """How the scheduler fills the hosts with its containers."""
         reserve = self.scheduler.reserve
         return Scheduler(self.scheduler.strategy, Size(reserve.cpus, reserve.memory))
+
+    @property
+    def commit_settings(self) -> CommitSettings:
+        """Those that decide what a commit says."""
+        return CommitSettings(
+            path=self.source.path,
+            env=self.env,
+            overlays=self.overlays,
+            profiles=self.profiles,
+            inventory=self.inventory,
+            service_network=self.service_network,
+        )
 
     @property
     def inventory_in_repo(self) -> bool:

@@ -48,6 +48,7 @@ LOGGED = frozenset(
         "fence",
         "scale",
         "drift",
+        "settings",
     }
 )
 """Kinds of events."""

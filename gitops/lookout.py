@@ -55,7 +55,7 @@ class LookOut:
             self._woken.clear()
             try:
                 found = self._app.fetch()
-                if found not in self._app.store.quarantined(self._app.name):
+                if found not in self._app.quarantined():
                     self.newest = found
             except GitopsError as problem:  # the rollout goes on; the next pass tells of it
                 log.info("%s: %s", self._app.name, problem)

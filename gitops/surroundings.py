@@ -50,14 +50,15 @@ class Surroundings:
     def follow(self) -> None:
         """Follows the hosts of the commit that runs, or of the one that is to, from now on."""
         app = self._app
-        commit = app.store.good(app.name) or app.store.target(app.name)
-        if not commit:
-            return
+        target = app.store.target(app.name)
         try:
-            fleet = app.at(commit).fleet
+            runs = app.good() or (app.at(target) if target else None)
         except GitopsError as problem:  # the pass has told of it
             log.debug("%s: its hosts are not known: %s", app.name, problem)
             return
+        if runs is None:
+            return
+        fleet = runs.fleet
         self._fleet, self._channels = fleet, app.connections.open(fleet)
         self._watcher.follow(app.name, fleet, self._channels, self._notice)
 

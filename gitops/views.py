@@ -30,6 +30,7 @@ def status_view(
     last: Deployment | None,
     paused: bool,
     message: str,
+    changed: Sequence[str] = (),
     readings: Mapping[str, Reading] | None = None,
 ) -> View:
     """`gitops status APP`.
@@ -44,6 +45,7 @@ def status_view(
         last: the latest deployment.
         paused: whether a person holds the application.
         message: why it is held back, or empty.
+        changed: settings that decide what a commit says and are others now, `path: deploy -> ops`.
         readings: of services whose count of replicas follows their load, what was last read.
     """
     progressing = last is not None and last.outcome == "running"
@@ -56,12 +58,13 @@ def status_view(
     lost = [host.name for host in observed.hosts if not host.reachable]
     return {
         "app": app,
-        "sync": _sync(plan, good, target, lost),
+        "sync": _sync(plan, good, target, lost, changed),
         "health": _health(plan, services, lost, last=last, progressing=progressing, paused=paused),
         "commit": good,
         "target_commit": target,
         "quarantined": sorted(quarantined),
         "message": message,
+        "settings_changed": list(changed),
         "drift": _drift_views(plan) if good else [],
         "services": services,
         "hosts": [
@@ -84,10 +87,10 @@ def _drift_views(plan: Plan | None) -> list[View]:
     return [{"what": each.subject, "host": each.host, "reason": each.reason} for each in (*found, *rests)]
 
 
-def _sync(plan: Plan | None, good: str, target: str, lost: Sequence[str]) -> str:
+def _sync(plan: Plan | None, good: str, target: str, lost: Sequence[str], changed: Sequence[str]) -> str:
     if plan is None or lost or not target:
         return "unknown"
-    return "synced" if plan.empty and good == target else "out-of-sync"
+    return "synced" if plan.empty and good == target and not changed else "out-of-sync"
 
 
 def _health(

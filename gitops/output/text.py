@@ -40,6 +40,7 @@ def status_text(view: View) -> str:
     if view["target_commit"] != view["commit"]:
         facts.append(f"  target       {view['target_commit'] or 'not known'}")
     facts += [f"  quarantined  {sha}" for sha in view["quarantined"]]
+    facts += [f"  settings     {change} (not deployed)" for change in view.get("settings_changed", ())]
     if view["message"]:
         facts.append(f"  message      {_indented(view['message'], 15)}")
     services = columns(

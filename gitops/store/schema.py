@@ -173,6 +173,21 @@ lost_hosts = sa.Table(
     sa.Column("at", sa.String, nullable=False),  # ISO 8601, UTC
 )
 
+commit_settings = sa.Table(
+    "commit_settings",
+    metadata,
+    sa.Column("deployment_id", sa.String, primary_key=True),
+    sa.Column("settings", sa.Text, nullable=False),  # JSON object: with which its commit was read
+)
+
+quarantine_settings = sa.Table(
+    "quarantine_settings",
+    metadata,
+    sa.Column("app", sa.String, primary_key=True),
+    sa.Column("commit_sha", sa.String, primary_key=True),
+    sa.Column("settings", sa.Text, nullable=False),  # JSON object: with which the commit failed
+)
+
 schema_version = sa.Table("schema_version", metadata, sa.Column("version", sa.Integer, nullable=False))
 
 Migration = Callable[[sa.Connection], None]
@@ -198,7 +213,18 @@ def _version_5(connection: sa.Connection) -> None:
     metadata.create_all(connection, [lost_hosts])
 
 
-MIGRATIONS: tuple[Migration, ...] = (_version_1, _version_2, _version_3, _version_4, _version_5)
+def _version_6(connection: sa.Connection) -> None:
+    metadata.create_all(connection, [commit_settings, quarantine_settings])
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    _version_1,
+    _version_2,
+    _version_3,
+    _version_4,
+    _version_5,
+    _version_6,
+)
 """Each brings the database one version further; append, never change one that was released.
 
 A table is made by the version that it came with. One that changes an older table turns the
