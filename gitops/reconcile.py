@@ -11,7 +11,7 @@ from typing import Literal
 
 from gitops.application import Application, Desired
 from gitops.channel import Channel
-from gitops.errors import GitopsError, PermanentError
+from gitops.errors import GitopsError, PermanentError, TransientError
 from gitops.execute import runner
 from gitops.healing import left_alone, mending, tell_drifts
 from gitops.images.prune import prune
@@ -165,6 +165,7 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
 
     with ExitStack() as ending:
         ending.enter_context(app.connections.locked(app.name, reached(channels, observed.away)))
+        _check_not_paused(app)
         if mends and plan.at_the_edge_alone and _repaired(app, ending, desired, channels):
             return Result("nothing", commit, again_s=again_s)
         record = recorded(app, commit, good, aim.trigger(request.trigger), report, settings=aim.settings)
@@ -244,6 +245,16 @@ def _choose(app: Application, request: Request) -> tuple[_Aim, str]:
     if request.commit or not good or left_half_way(app, commit):
         return aim, f"{commit[:12]} is quarantined: {why}"
     return replace(aim, commit=good, settings=good_settings), ""
+
+
+def _check_not_paused(app: Application) -> None:
+    """A person may have paused the application since the pass began, such as to remove it.
+
+    Raises:
+        TransientError: so it is.
+    """
+    if app.store.paused(app.name):
+        raise TransientError(f"{app.name} was paused meanwhile", hint=f"gitops resume {app.name}")
 
 
 def _tell_settings(journal: Journal, aim: _Aim) -> None:
@@ -410,11 +421,14 @@ def _no_image(
     aim = _Aim(commit, settings, good, previous.settings if previous else settings)
     locked = app.connections.locked(app.name, reached(channels, away))
     trigger = aim.trigger(request.trigger)
-    with locked, recorded(app, commit, good, trigger, report, settings=settings) as journal:
-        _tell_settings(journal, aim)
-        journal.move("planning")
-        app.store.quarantine(app.name, commit, str(problem), settings=settings.text)
-        deployment = Rollout(app, desired, previous, channels, journal, away).back(str(problem))
+    record = recorded(app, commit, good, trigger, report, settings=settings)
+    with locked:
+        _check_not_paused(app)
+        with record as journal:
+            _tell_settings(journal, aim)
+            journal.move("planning")
+            app.store.quarantine(app.name, commit, str(problem), settings=settings.text)
+            deployment = Rollout(app, desired, previous, channels, journal, away).back(str(problem))
     return Result(deployment.outcome, commit, deployment.reason, deployment)
 
 

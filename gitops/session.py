@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,7 @@ from gitops.model.observed import Observed
 from gitops.model.plan import Plan
 from gitops.observe.hosts import observe
 from gitops.places import find_config
+from gitops.plan.orphans import Orphan, orphans
 from gitops.planning import Terms, plan_for, together
 from gitops.reconcile import Request, Result, left_half_way, reconcile
 from gitops.render.deployment import deployment as rendered
@@ -196,7 +197,7 @@ class Session:
                 message = message or plan.notes
         except GitopsError as problem:
             message = str(problem)
-        return views.status_view(
+        view = views.status_view(
             name,
             plan,
             observed,
@@ -209,6 +210,23 @@ class Session:
             changed=changed,
             readings=self.store.replicas.readings(name),
         )
+        return {**view, "not_in_config": views.orphan_views(self.orphans(observed))}
+
+    def strangers(self, statuses: Sequence[views.View]) -> list[views.View]:
+        """What gitops.yaml does not name, of all applications' hosts: of each the fullest account.
+
+        Args:
+            statuses: of all applications.
+        """
+        found = {each["app"]: each for each in views.orphan_views(self.orphans(Observed()))}
+        for each in (each for view in statuses for each in view["not_in_config"]):
+            if each["containers"] >= found.get(each["app"], each)["containers"]:
+                found[each["app"]] = each
+        return [found[name] for name in sorted(found)]
+
+    def orphans(self, observed: Observed) -> tuple[Orphan, ...]:
+        """The applications on hosts that gitops.yaml does not name, and those that it named before."""
+        return orphans(observed, self.settings.apps, self.store.deployed())
 
     def history(self, name: str, limit: int) -> views.View:
         """`gitops history`."""

@@ -10,6 +10,8 @@ from gitops.application import Application
 from gitops.channel import Channel
 from gitops.errors import GitopsError
 from gitops.model.fleet import Fleet
+from gitops.model.observed import Observed
+from gitops.observe.hosts import observe
 from gitops.watch.watcher import Notice, Watcher
 
 log = logging.getLogger(__name__)
@@ -61,6 +63,12 @@ class Surroundings:
         fleet = runs.fleet
         self._fleet, self._channels = fleet, app.connections.open(fleet)
         self._watcher.follow(app.name, fleet, self._channels, self._notice)
+
+    def observed(self) -> Observed | None:
+        """What the hosts that are followed report now; None where none are followed yet."""
+        if not self._fleet.hosts:
+            return None
+        return observe(self._channels, self._fleet, self._app.hosts.away)
 
     def leave(self) -> None:
         """Follows nothing any more."""

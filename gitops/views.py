@@ -14,6 +14,7 @@ from gitops.model.stack import Service
 from gitops.plan import steps
 from gitops.plan.constraints import unmet
 from gitops.plan.drift import Drift, drifts
+from gitops.plan.orphans import Orphan
 from gitops.reconcile import Result
 
 View = dict[str, Any]
@@ -72,6 +73,21 @@ def status_view(
             for host in observed.hosts
         ],
     }
+
+
+def orphan_views(found: Sequence[Orphan]) -> list[View]:
+    """Applications on hosts that gitops.yaml does not name."""
+    return [
+        {
+            "app": each.app,
+            "containers": each.containers,
+            "hosts": list(each.hosts),
+            "routes": list(each.routes),
+            "deployed_here": each.ours,
+            "text": str(each),
+        }
+        for each in found
+    ]
 
 
 def _host_state(host: ObservedHost, plan: Plan | None) -> str:

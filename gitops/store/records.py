@@ -26,12 +26,15 @@ from gitops.store.schema import (
     apps,
     asks,
     commit_settings,
+    counts,
     deployments,
     events,
     goods,
+    lost_hosts,
     phases,
     quarantine,
     quarantine_settings,
+    readings,
     runs,
 )
 from gitops.store.settings import SettingsUsed
@@ -374,6 +377,23 @@ class Store:
         """Let a commit be deployed again, or with None all of the application's."""
         with self._database.write() as connection:
             _lift(connection, app, commit)
+
+    def deployed(self) -> list[str]:
+        """Return the names of all applications that have been deployed, and not forgotten since."""
+        with self._database.read() as connection:
+            query = sa.select(goods.c.app).distinct().order_by(goods.c.app)
+            return list(connection.execute(query).scalars())
+
+    def forget(self, app: str) -> None:
+        """Forget what was good, held back and chosen of an application.
+
+        Its history stays, and so does whether it is paused; its pins are forgotten by themselves.
+        """
+        tables = (goods, quarantine, quarantine_settings, counts, readings, lost_hosts)
+        with self._database.write(durable=True) as connection:
+            for table in tables:
+                connection.execute(table.delete().where(table.c.app == app))
+        self._set_flags(app, target="", target_seen_at="", message="")
 
     # -- an application's flags
 

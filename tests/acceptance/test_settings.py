@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from support.shop import NEVER_HEALTHY, MakeShop, Shop
 
+from gitops.model.deployment import State
+from gitops.store.records import this_process
+
 pytestmark = pytest.mark.lab
+
+ON_ITS_WAY_BACK: tuple[State, ...] = ("planning", "running", "rolling-back")
 
 
 def move(shop: Shop, **changes: Any) -> None:
@@ -37,7 +43,13 @@ def test_an_application_moves_to_another_path(make_shop: MakeShop) -> None:
     there = set(shop.containers())
 
     move(shop, path="ops")  # before there is a commit with that folder
+    gone = replace(this_process(), start_time=1)  # a controller that died on its way back
+    recorded = shop.records.settings_used.of_good(shop.name, first)
+    begun = shop.records.begin(shop.name, first, first, "poll", gone, settings=recorded)
+    for state in ON_ITS_WAY_BACK:
+        shop.records.transition(begun.id, state)
     early = shop.sync()
+    assert shop.records.deployment(begun.id).state == "rolled-back", "finished as it was begun"
     assert (early["outcome"], early["deployment"]["trigger"]) == ("failed", "settings"), early
     assert "ops: there is no such folder" in early["message"]
     lose(shop, "web")
