@@ -91,8 +91,8 @@ def moved(shop: Shop, message: str) -> str:
     return shop.git(*at, "rev-parse", "HEAD")
 
 
-def test_other_settings_are_a_change_with_a_way_back(make_shop: MakeShop) -> None:
-    shop = make_shop("reads", replicas=1, env="one")
+def push_read_by_env(shop: Shop) -> str:
+    """Pushes one service whose image is that of `env`: one, two, or bad, which is never healthy."""
     for number, name in (("1", "one"), ("2", "two"), ("2", "bad")):
         image, check = shop.image(number), "/" if name != "bad" else "/no-such-page"
         (shop.checkout / f".env.{name}").write_text(f"IMAGE={image}\nCHECK={check}\n")
@@ -101,7 +101,12 @@ def test_other_settings_are_a_change_with_a_way_back(make_shop: MakeShop) -> Non
     web["healthcheck"] = {"test": ["CMD", "wget", "-qO-", url], "interval": "200ms", "retries": 2}
     del shop.compose["services"]["api"]
     web["image"] = "$IMAGE"
-    commit = shop.push("read by env")
+    return shop.push("read by env")
+
+
+def test_other_settings_are_a_change_with_a_way_back(make_shop: MakeShop) -> None:
+    shop = make_shop("reads", replicas=1, env="one")
+    commit = push_read_by_env(shop)
     assert shop.sync()["outcome"] == "succeeded"
     assert images(shop) == {shop.image("1")}
 
@@ -123,6 +128,25 @@ def test_other_settings_are_a_change_with_a_way_back(make_shop: MakeShop) -> Non
     assert shop.sync()["outcome"] == "succeeded"
     assert images(shop) == {shop.image("1")}
     assert set(before) != set(shop.containers())
+
+
+def test_a_change_that_was_left_half_way_is_rolled_back_to_the_former_reading(make_shop: MakeShop) -> None:
+    shop = make_shop("stuck", replicas=1, env="two", on_failure="halt")
+    commit = push_read_by_env(shop)
+    assert shop.sync()["outcome"] == "succeeded"
+    before = shop.containers()
+    move(shop, env="bad")
+    halted = shop.sync()
+    assert (halted["outcome"], shop.sync()["outcome"]) == ("failed", "held"), halted
+    assert len(shop.containers()) == 2, "what failed is there to be looked at"
+    done = shop.gitops("rollback", shop.name)
+    assert done.returncode == 0, done.stderr
+    assert shop.containers() == before
+    assert shop.sync()["outcome"] == "nothing", "it is not tried again by itself"
+    assert shop.read("status", shop.name)["quarantined"] == [commit]
+    move(shop, env="two")
+    status = shop.read("status", shop.name)
+    assert (status["sync"], status["quarantined"]) == ("synced", []), "as it runs it is good"
 
 
 def test_a_rollback_that_fails_holds_no_newer_commit_back(make_shop: MakeShop) -> None:
