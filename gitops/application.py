@@ -17,6 +17,7 @@ from gitops.errors import PermanentError, TransientError
 from gitops.execute.standby import Standby
 from gitops.images import pins, registry
 from gitops.images.logins import logins
+from gitops.model.commit_settings import DEFAULT_SETTINGS, CommitSettings
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Observed
 from gitops.model.placement import SPREAD, Scheduler
@@ -37,6 +38,13 @@ class Desired:
     fleet: Fleet
     pinned: bool = False  # whether every image is named with the digest that the commit means
     network: str = SERVICE_NETWORK  # where its services have their addresses
+    settings: CommitSettings = DEFAULT_SETTINGS  # with which the commit was read
+
+    def same_as(self, other: Desired | None) -> bool:
+        """Whether the other is the same commit, read with the same settings; counts of replicas aside."""
+        return (
+            other is not None and other.stack.commit == self.stack.commit and other.settings == self.settings
+        )
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,7 @@ class Application:
     state_dir: Path
     hosts: Hosts = field(default_factory=Hosts)
     """What is known of its hosts beyond what they report: those that are lost, or do not answer now."""
-    _read: dict[tuple[str, str], Desired] = field(default_factory=dict)
+    _read: dict[tuple[str, CommitSettings, str], Desired] = field(default_factory=dict)
 
     @property
     def premises(self) -> Premises:
@@ -98,18 +106,60 @@ class Application:
         self.store.set_target(self.name, commit)
         return commit
 
-    def at(self, commit: str) -> Desired:
+    @property
+    def commit_settings(self) -> CommitSettings:
+        """The settings with which a commit is read now."""
+        return self.settings.commit_settings
+
+    def settings_of_good(self, commit: str) -> CommitSettings:
+        """Those with which the commit was good last; today's where that is not recorded."""
+        return self.commit_settings.recorded(self.store.settings_used.of_good(self.name, commit))
+
+    def good(self) -> Desired | None:
+        """What the last good commit says, read as it was deployed; None where there is none.
+
+        Raises:
+            GitopsError: as `at`.
+        """
+        commit = self.store.good(self.name)
+        return self.at(commit, self.settings_of_good(commit)) if commit else None
+
+    def quarantined(self, settings: CommitSettings | None = None) -> dict[str, str]:
+        """The commits that are held back, with why: one that failed with other settings is not.
+
+        Args:
+            settings: with which commits are to be read; None for today's.
+        """
+        failed_with = self.store.settings_used.of_quarantine(self.name)
+        now = settings or self.commit_settings
+        return {
+            commit: reason
+            for commit, reason in self.store.quarantined(self.name).items()
+            if now.recorded(failed_with.get(commit, "")) == now
+        }
+
+    def at(self, commit: str, settings: CommitSettings | None = None) -> Desired:
         """What the commit says, with the image digests that are recorded for it.
+
+        Args:
+            commit: full SHA.
+            settings: with which it is read; None for today's.
 
         Raises:
             InvalidInputError: with everything that is wrong in its files.
             TransientError: an inventory outside the repo is wrong.
         """
-        key = (commit, self._inventory_signature())
+        settings = settings or self.commit_settings
+        key = (commit, settings, _inventory_signature(settings))
         if key not in self._read:
             while len(self._read) >= REMEMBERED_COMMITS:
                 del self._read[next(iter(self._read))]
-            said = Desired(self._stack(commit), self.fleet(commit), network=self.settings.service_network)
+            said = Desired(
+                self._stack(commit, settings),
+                self.fleet(commit, settings),
+                network=settings.service_network,
+                settings=settings,
+            )
             self._check(said)
             self._read[key] = said
         said = self._read[key]
@@ -122,7 +172,7 @@ class Application:
         try:
             check_placement(said.stack, said.fleet)
         except PermanentError as problem:
-            if self.settings.inventory_in_repo:
+            if said.settings.inventory_in_repo:
                 raise
             raise TransientError(str(problem)) from problem  # the inventory may be at fault, as in `fleet`
 
@@ -181,49 +231,63 @@ class Application:
     def _known(self, desired: Desired, observed: Observed) -> dict[str, str]:
         stack = desired.stack
         recorded = self.store.pins.of(self.name, stack.commit)
-        return {**pins.running(stack, observed), **pins.given(stack), **recorded}
+        # Containers of a commit that was read otherwise say nothing of what this reading's tags mean.
+        used = self.store.settings_used.of_commit(self.name, stack.commit)
+        trusted = all(desired.settings.recorded(each) == desired.settings for each in used)
+        running = pins.running(stack, observed) if trusted else {}
+        return {**running, **pins.given(stack), **recorded}
 
-    def _stack(self, commit: str) -> Stack:
-        source = self.settings.source
+    def _stack(self, commit: str, settings: CommitSettings) -> Stack:
         return desired.load(
             self.clone.tree(commit),
             app=self.name,
             commit=commit,
-            path=source.path,
-            overlays=self.settings.overlays,
-            env=self.settings.env,
-            profiles=self.settings.profiles,
+            path=settings.path,
+            overlays=settings.overlays,
+            env=settings.env,
+            profiles=settings.profiles,
         )
 
-    def fleet(self, commit: str) -> Fleet:
+    def fleet(self, commit: str, settings: CommitSettings | None = None) -> Fleet:
         """The hosts of the inventory that the commit, or this machine, has.
+
+        Where an inventory of this machine has gone since, those of today's.
+
+        Args:
+            commit: full SHA.
+            settings: with which the commit is read; None for today's.
 
         Raises:
             InvalidInputError: with everything that is wrong in it.
             PermanentError: it is not there.
         """
-        if not self.settings.inventory_in_repo:
+        settings = settings or self.commit_settings
+        place = settings.inventory
+        if not settings.inventory_in_repo:
+            if place != self.settings.inventory and not Path(place).exists():
+                return self.fleet(self.store.target(self.name) or commit)
             try:
-                return inventory.load(Path(self.settings.inventory), trusted=True)
+                return inventory.load(Path(place), trusted=True)
             except PermanentError as problem:  # not the commit's fault: the next pass tries again
                 raise TransientError(str(problem)) from problem
         tree = self.clone.tree(commit)
-        if not tree.exists(self.settings.inventory):
+        if not tree.exists(place):
             raise PermanentError(
-                f"the inventory {self.settings.inventory} is not in the repo at {commit[:12]}",
+                f"the inventory {place} is not in the repo at {commit[:12]}",
                 hint="commit it, or give an absolute path as `inventory`",
             )
         with tempfile.TemporaryDirectory(prefix="gitops-inventory-") as folder:
-            tree.export(self.settings.inventory, Path(folder) / "inventory")
+            tree.export(place, Path(folder) / "inventory")
             return inventory.load(Path(folder) / "inventory", trusted=False)
 
-    def _inventory_signature(self) -> str:
-        """Changes when an inventory outside the repo changes; one inside is part of the commit."""
-        if self.settings.inventory_in_repo:
-            return ""
-        root = Path(self.settings.inventory)
-        files = sorted(path for path in root.rglob("*") if path.is_file()) if root.is_dir() else [root]
-        return ",".join(f"{path}:{path.stat().st_mtime_ns}" for path in files if path.exists())
+
+def _inventory_signature(settings: CommitSettings) -> str:
+    """Changes when an inventory outside the repo changes; one inside is part of the commit."""
+    if settings.inventory_in_repo:
+        return ""
+    root = Path(settings.inventory)
+    files = sorted(path for path in root.rglob("*") if path.is_file()) if root.is_dir() else [root]
+    return ",".join(f"{path}:{path.stat().st_mtime_ns}" for path in files if path.exists())
 
 
 def _pinned(desired: Desired, found: Mapping[str, str]) -> Desired:

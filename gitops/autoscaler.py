@@ -102,8 +102,7 @@ class Autoscaler:
     def _look(self) -> bool:
         """One look; whether there is something to be watched at all."""
         app = self._app
-        good = app.store.good(app.name)
-        desired = app.at(good) if good else None
+        desired = app.good()
         if desired is None or not any(service.autoscale for service in desired.stack.services):
             with self._mutex:
                 self._watched, self._wished = Watched(), ()

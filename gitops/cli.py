@@ -15,7 +15,7 @@ import typer
 
 from gitops import __version__
 from gitops.collector import relax
-from gitops.errors import GitopsError
+from gitops.errors import GitopsError, PermanentError
 from gitops.lab.cli import app as lab
 from gitops.output.result import Output, print_result
 
@@ -190,11 +190,8 @@ def rollback(
     output: Out = "text",
 ) -> None:
     """Go to the previous good commit, or the one named; newer ones are quarantined. Exit as sync."""
-    from gitops.reconcile import Request
-
     with _session(context, config) as session:
-        target = session.rollback_target(app, to)
-        result = _pass(session, app, Request("rollback", target), wait)
+        result = _pass(session, app, session.rollback(app, to), wait)
     _finish(result, output)
 
 
@@ -232,14 +229,15 @@ def status(
     output: Out = "text",
 ) -> None:
     """Sync, health, commit, replicas and hosts, as the hosts report them now."""
-    from gitops.output.text import status_text
+    from gitops.output.text import status_text, statuses_text
 
     with _session(context, config) as session:
         if app:
             print_result(session.status(app), output, status_text)
             return
         views = [session.status(name) for name in session.settings.apps]
-    print_result({"apps": views}, output, lambda _: "\n".join(status_text(view) for view in views))
+        strange = session.strangers(views)
+    print_result({"apps": views, "not_in_config": strange}, output, statuses_text)
 
 
 @cli.command()
@@ -418,6 +416,40 @@ def _maintenance(
         view = act(Maintenance(session, file, progress.show, progress.say, wait))
     print_result(view, output, maintenance_text)
     raise typer.Exit(0 if went_well(view) else 1)
+
+
+@cli.command()
+def remove(
+    context: typer.Context,
+    app: Annotated[str, typer.Argument(metavar="APP", help="It need not be in gitops.yaml any more.")],
+    config: Config = None,
+    volumes: Annotated[
+        bool, typer.Option("--volumes", help="Remove its named volumes, too, WITH THEIR DATA.")
+    ] = False,
+    inventory: Annotated[
+        Path | None, typer.Option(help="Its hosts; default: those of its latest deployments.")
+    ] = None,
+    confirm: Annotated[bool, typer.Option("--confirm", "-y", help="Do not ask.")] = False,
+    wait: Wait = 60.0,
+    output: Out = "text",
+) -> None:
+    """Remove an application from all hosts: containers, networks, routes, files; its data stays. It asks."""
+    from gitops.output.text import removal_text
+    from gitops.removal import Removal
+
+    def say(text: str) -> None:
+        typer.echo(text, err=True)
+
+    with _session(context, config) as session:
+        removal = Removal(session, app, inventory, say=say, wait_s=wait)
+        if not confirm:
+            say(removal_text(removal.look() | {"volumes_removed": volumes, "in_config": False}))
+            if not sys.stdin.isatty():
+                raise PermanentError(f"{app} is not removed: nobody has agreed", hint="--confirm agrees")
+            typer.confirm(f"Remove {app}?", abort=True, err=True)
+        view = removal.remove(volumes=volumes)
+    print_result(view, output, removal_text)
+    raise typer.Exit(0 if view["removed"] else 1)
 
 
 @cli.command()

@@ -25,6 +25,7 @@ from gitops.desired.problems import Problems, quoted
 from gitops.desired.units import seconds, size
 from gitops.desired.yaml import Node, read
 from gitops.errors import GitopsError, PermanentError, Where
+from gitops.model.commit_settings import CommitSettings
 from gitops.model.placement import PackStrategy, Scheduler
 from gitops.model.size import CORE, Size
 from gitops.model.stack import SERVICE_NETWORK
@@ -35,6 +36,7 @@ from gitops.source.tree import split_path
 DEFAULT_STORE = "sqlite:////var/lib/gitops/gitops.db"
 DEFAULT_STATE_DIR = Path("/var/lib/gitops")
 MOST_RETAINED = 1000
+DEFAULT_RETENTION = 3
 MOST_MOVES = 1000
 _SMALLEST_NETWORK = 28  # bits of its prefix
 MOST_CORES = 100_000
@@ -303,7 +305,7 @@ class AppSettings(_Strict):
     """Whether a rollout goes over to a newer commit at its next batch boundary, or ends first."""
     timeout_s: Annotated[Duration, _at_least(10, 86400), Field(alias="timeout")] = 900.0
     """Seconds that a whole deployment may take."""
-    image_retention: Retention = 3
+    image_retention: Retention = DEFAULT_RETENTION
     """Good commits whose images stay on the hosts."""
     registries: Mapping[Registry, RegistrySettings] = Field(default_factory=dict)
     service_network: Network = SERVICE_NETWORK
@@ -316,6 +318,38 @@ class AppSettings(_Strict):
         reserve = self.scheduler.reserve
         return Scheduler(self.scheduler.strategy, Size(reserve.cpus, reserve.memory))
 
+    @classmethod
+    def as_recorded(cls, name: str, commit_settings: str) -> AppSettings:
+        """Those of an application that is not in gitops.yaml any more, as far as its deployments tell.
+
+        Args:
+            name: of the application.
+            commit_settings: the record of one of them.
+        """
+        known = CommitSettings().recorded(commit_settings)
+        nowhere = SourceSettings(repo="file:///nowhere", path=known.path)  # nobody fetches
+        return cls(
+            name=name,
+            source=nowhere,
+            inventory=known.inventory,
+            env=known.env,
+            overlays=known.overlays,
+            profiles=known.profiles,
+            service_network=known.service_network,
+        )
+
+    @property
+    def commit_settings(self) -> CommitSettings:
+        """Those that decide what a commit says."""
+        return CommitSettings(
+            path=self.source.path,
+            env=self.env,
+            overlays=self.overlays,
+            profiles=self.profiles,
+            inventory=self.inventory,
+            service_network=self.service_network,
+        )
+
     @property
     def inventory_in_repo(self) -> bool:
         """Whether the inventory is part of the commit (and so no more trusted than that)."""
@@ -326,7 +360,7 @@ class Settings(_Strict):
     """All of gitops.yaml."""
 
     store: str = DEFAULT_STORE
-    image_retention: Retention = 3
+    image_retention: Retention = DEFAULT_RETENTION
     registries: Mapping[Registry, RegistrySettings] = Field(default_factory=dict)
     service_network: Network = SERVICE_NETWORK
     scheduler: SchedulerSettings = SchedulerSettings()

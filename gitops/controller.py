@@ -7,7 +7,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,8 @@ from gitops.errors import GitopsError, PermanentError
 from gitops.execute.events import Event
 from gitops.execute.standby import Standby
 from gitops.lookout import LookOut
+from gitops.model.observed import Observed
+from gitops.plan.orphans import Orphan, orphans
 from gitops.reconcile import Request, Result, Trigger, reconcile, recover
 from gitops.scaling import scale
 from gitops.source.triggers import Watch
@@ -49,6 +51,7 @@ LOGGED = frozenset(
         "fence",
         "scale",
         "drift",
+        "settings",
     }
 )
 """Kinds of events."""
@@ -85,6 +88,7 @@ class Worker:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name=f"app-{app.name}", daemon=True)
         self._look_out = LookOut(app)
+        self._strangers: tuple[Collection[str], Callable[[Orphan], None]] | None = None
         self._orders: queue.SimpleQueue[_Order] = queue.SimpleQueue()
         repo = app.settings.source.local_repo
         self._watch = Watch(repo, self.wake) if repo else None
@@ -102,6 +106,16 @@ class Worker:
         self._agenda.poll_now()
         self._woken.set()
         self._look_out.wake()
+
+    def look_for_orphans(self, named: Collection[str], tell: Callable[[Orphan], None]) -> None:
+        """After the next pass that succeeds: what is on its hosts that gitops.yaml does not name.
+
+        Args:
+            named: the applications of gitops.yaml.
+            tell: told of each.
+        """
+        self._strangers = named, tell
+        self._woken.set()
 
     def notice(self, sign: Sign) -> None:
         """Something has happened on a host: asks for a look at once, after what is under way.
@@ -238,6 +252,7 @@ class Worker:
                 if result.outcome in ("rolled-back", "failed", "superseded", "cancelled") and not heals:
                     self.wake()  # the branch may have moved on meanwhile: the next commit goes on normally
             self._surroundings.follow()
+            self._tell_orphans()
             self._agenda.succeeded(trigger, self._clock() - began, again_s, changes_in_s)
         except GitopsError as problem:
             self._tell(str(problem))
@@ -246,6 +261,17 @@ class Worker:
             log.exception("%s: internal error, please report it", app.name)
             app.store.set_message(app.name, f"internal error: {type(error).__name__}: {error}")
             self._agenda.failed(trigger, self._clock() - began)
+
+    def _tell_orphans(self) -> None:
+        """Logs what the application's hosts have of others that gitops.yaml does not name, once asked to."""
+        wanted = self._strangers
+        observed = self._surroundings.observed() if wanted else None
+        if wanted is None or observed is None:
+            return
+        self._strangers = None
+        named, tell = wanted
+        for each in orphans(observed, named):
+            tell(each)
 
     def _tell(self, message: str) -> None:
         """What holds the application up, for `gitops status`; logged when it is another than before."""
@@ -281,6 +307,8 @@ class Service:
         self._changed = threading.Event()
         self._workers: dict[str, Worker] = {}
         self._watcher = Watcher()
+        self._told: set[str] = set()  # orphans that have been logged since gitops.yaml changed
+        self._telling = threading.Lock()
 
     def run(self) -> None:
         """Serves until SIGTERM or SIGINT; then every rollout stops at its next batch boundary.
@@ -356,3 +384,16 @@ class Service:
                 self._workers[name] = Worker(app, self._watcher)
                 self._workers[name].start()
                 log.info("%s: following %s", name, app_settings.source.repo)
+        with self._telling:
+            self._told.clear()
+        for each in orphans(Observed(), wanted, store.deployed()):
+            self._tell_orphan(each)
+        for worker in self._workers.values():
+            worker.look_for_orphans(frozenset(wanted), self._tell_orphan)
+
+    def _tell_orphan(self, orphan: Orphan) -> None:
+        """Logs an application that gitops.yaml does not name; it is never removed by itself."""
+        with self._telling:
+            if orphan.app not in self._told:
+                self._told.add(orphan.app)
+                log.warning("%s", orphan)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,11 +25,13 @@ class Journal:
     Attributes:
         deployment: the record as it stands.
         report: told of every event, in order; must not block.
+        undone: commits that a success quarantines, each with the reason: a rollback goes back behind them.
     """
 
     store: Store
     deployment: Deployment
     report: Report
+    undone: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rolling_back(self) -> bool:
@@ -38,7 +40,7 @@ class Journal:
 
     def move(self, state: State, reason: str = "") -> Deployment:
         """Moves the deployment to its next state and tells of it."""
-        self.deployment = self.store.transition(self.deployment.id, state, reason=reason)
+        self.deployment = self.store.transition(self.deployment.id, state, reason=reason, undone=self.undone)
         self.tell("state", state if not reason else f"{state}: {reason}")
         return self.deployment
 

@@ -55,8 +55,8 @@ class LookOut:
             self._woken.clear()
             try:
                 found = self._app.fetch()
-                store, name = self._app.store, self._app.name
-                if found not in store.quarantined(name) and not store.retries.wait_s(name, found):
+                waits = self._app.store.retries.wait_s(self._app.name, found)
+                if found not in self._app.quarantined() and not waits:
                     self.newest = found
             except GitopsError as problem:  # the rollout goes on; the next pass tells of it
                 log.info("%s: %s", self._app.name, problem)

@@ -150,7 +150,9 @@ class Maintenance:
     def _fleet(self, app: str) -> Fleet:
         """An application's hosts, as its good commit or else its newest one has them."""
         application, store = self.session.application(app), self.session.store
-        commit = store.good(app) or store.target(app) or ""
+        if good := store.good(app):
+            return application.fleet(good, application.settings_of_good(good))
+        commit = store.target(app) or ""
         if not commit and application.settings.inventory_in_repo:
             commit = application.fetch()
         return application.fleet(commit)
@@ -158,7 +160,8 @@ class Maintenance:
     def _planned(self, name: str, *, without: str = "") -> Plan:
         """The plan of an application's good commit as things are, perhaps with one more host drained."""
         app = self.session.application(name)
-        desired = app.at(self.session.store.good(name) or "")
+        good = self.session.store.good(name) or ""
+        desired = app.at(good, app.settings_of_good(good))
         observed = observe(self.session.connections.open(desired.fleet), desired.fleet)
         desired = app.counted(app.known(desired, observed), observed)
         premises, terms = app.premises, Terms(tolerate=app.settings.tolerate_unreachable)

@@ -11,13 +11,14 @@ from typing import Literal
 
 from gitops.application import Application, Desired
 from gitops.channel import Channel
-from gitops.errors import GitopsError, PermanentError
+from gitops.errors import GitopsError, PermanentError, TransientError
 from gitops.execute import runner
 from gitops.healing import left_alone, mending, tell_drifts
 from gitops.images.prune import prune
 from gitops.images.registry import ImageError
 from gitops.journal import Journal, Report
 from gitops.leftovers import sweep
+from gitops.model.commit_settings import CommitSettings
 from gitops.model.deployment import Deployment, Outcome
 from gitops.model.observed import Observed, ObservedHost
 from gitops.model.plan import Plan, Retire, Start
@@ -33,14 +34,20 @@ from gitops.rollout import Interrupted, Rollout
 from gitops.store.records import this_process
 from gitops.trouble import of_host
 
-Trigger = Literal["push", "poll", "heal", "manual", "rollback", "resume", "drain", "scale"]
-"""`heal`: something has happened on a host, or its turn has come to be looked at. Git is not asked."""
+Trigger = Literal["push", "poll", "heal", "manual", "rollback", "resume", "drain", "scale", "settings"]
+"""`heal`: something has happened on a host, or its turn has come to be looked at. Git is not asked.
+
+`settings` is what a deployment is recorded with whose commit was good already, read with other settings.
+"""
 
 AUTOMATIC: frozenset[Trigger] = frozenset({"poll", "push", "heal"})
 """What no person has asked for."""
 
 AGAIN_S = 2.0
 """Until a slot is looked at again that waits for the repair of another one."""
+
+_AS_IT_WAS: frozenset[Trigger] = frozenset({"rollback", "drain"})
+"""What returns to a commit, or stays on it: it is read with the settings that it was deployed with."""
 
 TOLERATED_S = 300.0
 """How long a service leaves a container alone whose failure was tolerated."""
@@ -56,12 +63,42 @@ class Request:
         confirmed: whether a person has agreed to removing most of the application.
         interrupted: asked while the rollout runs, with its commit; a reason ends it at the next batch
             boundary.
+        undone: of a rollback: the newer commits, which are quarantined if it succeeds, with the reason.
     """
 
     trigger: Trigger = "poll"
     commit: str = ""
     confirmed: bool = False
     interrupted: Interrupted = field(default=lambda _: "")
+    undone: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Aim:
+    """Where a pass is to bring an application.
+
+    Attributes:
+        commit: the commit to be on.
+        settings: with which it is read.
+        good: the last good commit, or None.
+        good_settings: with which that was read.
+    """
+
+    commit: str
+    settings: CommitSettings
+    good: str | None
+    good_settings: CommitSettings
+
+    @property
+    def same(self) -> bool:
+        """Whether it is what was good already: what differs on the hosts is drift."""
+        return self.commit == self.good and self.settings == self.good_settings
+
+    def trigger(self, asked: Trigger) -> Trigger:
+        """What a deployment to it is recorded with."""
+        if self.commit == self.good and not self.same:
+            return "settings"
+        return "poll" if asked == "heal" and not self.same else asked
 
 
 @dataclass(frozen=True)
@@ -101,21 +138,21 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
             program of a host has a port that the commit wants there.
     """
     recover(app, report)
-    good = app.store.good(app.name)
-    commit, held = _choose(app, request, good)
+    aim, held = _choose(app, request)
+    commit, good = aim.commit, aim.good
     retry_s = _retry_s(app)
     if held:
         return Result("held", commit, held, again_s=retry_s)
     jobs = request.trigger != "rollback"  # an older migration must not meet the newer one's database
-    if commit != good:
+    if not aim.same:
         app.standby.warm()  # a rollout is likely: its playbook's program is loaded meanwhile
-    mends = commit == good and request.trigger in AUTOMATIC
+    mends = aim.same and request.trigger in AUTOMATIC
     left = left_alone(app) if mends else {}
     terms = Terms(tolerate=app.settings.tolerate_unreachable, jobs=jobs)
 
     try:
-        desired = app.at(commit)
-        previous = app.at(good) if good else None
+        desired = app.at(commit, aim.settings)
+        previous = app.good()
         if not request.confirmed:
             removal_guard(previous.stack if previous else None, desired.stack, fleet=desired.fleet)
         fleet = together(desired, previous)
@@ -123,17 +160,17 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         observed = observe(channels, fleet, app.hosts.away)
         previous = app.counted(previous, observed) if previous else None
         desired = app.counted(app.resolved(desired, channels, observed), observed)
-        previous = desired if commit == good else previous
+        previous = desired if aim.same else previous
         terms = mending(desired.stack, observed, left) if mends else terms
         plan = _planned(app, desired, previous, observed, terms, even=mends)
     except ImageError as problem:
         return _no_image(app, desired, previous, channels, observed.away, request, report, problem)
     except PermanentError as problem:
-        return _refuse(app, commit, good, request, report, problem)
+        return _refuse(app, aim, request, report, problem)
     resting = (left.get((each.service, each.slot), AGAIN_S) for each in plan.resting)
     again_s = _again_s(retry_s, resting)
     if plan.empty:
-        return replace(_in_sync(app, plan, good, request, report), again_s=again_s)
+        return replace(_in_sync(app, plan, aim, request, report), again_s=again_s)
     if mends and (why := held_back(app, plan)):
         return Result("held", commit, why, again_s=retry_s)
 
@@ -141,9 +178,13 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
     _must_take(plan, present, "heal" if mends else request.trigger)
     with ExitStack() as ending:
         ending.enter_context(app.connections.locked(app.name, present))
+        _check_not_paused(app)
         if mends and plan.at_the_edge_alone and _repaired(app, ending, desired, channels):
             return Result("nothing", commit, again_s=again_s)
-        journal = ending.enter_context(recorded(app, commit, good, request.trigger, report))
+        record = recorded(app, commit, good, aim.trigger(request.trigger), report, settings=aim.settings)
+        journal = ending.enter_context(record)
+        journal.undone = request.undone
+        _tell_settings(journal, aim)
         tell_drifts(journal, plan)
         _tell_crossed(journal, "" if jobs else crossed(plan.stack, observed, app.name))
         rollout = Rollout(app, desired, previous, channels, journal, observed.away)
@@ -216,23 +257,48 @@ def _tidy(app: Application, good: Desired, channels: Collection[Channel], journa
     prune(app.name, app.store, engines, app.settings.image_retention)
 
 
-def _choose(app: Application, request: Request, good: str | None) -> tuple[str, str]:
-    """The commit to be on, and why nothing may be done for it, or empty.
+def _choose(app: Application, request: Request) -> tuple[_Aim, str]:
+    """The commit to be on and how it is read, and why nothing may be done for it, or empty.
 
-    A quarantined one leaves the last good one in force, unless a person asked for it. So does one that
-    failed for a host, until its next try is due.
+    A quarantined one leaves the last good one in force, unless a person asked for it. What was
+    deployed already is read as it was then, where that is gone back to or held. So does one
+    that failed for a host, until its next try is due.
     """
+    good = app.store.good(app.name)
+    good_settings = app.settings_of_good(good) if good else app.commit_settings
     known = app.store.target(app.name) if request.trigger == "heal" else None
     commit = request.commit or known or app.fetch()
-    why = app.store.quarantined(app.name).get(commit)
+    back = request.trigger in _AS_IT_WAS
+    settings = app.settings_of_good(commit) if back else app.commit_settings
+    aim = _Aim(commit, settings, good, good_settings)
+    why = None if request.trigger == "rollback" else app.quarantined(settings).get(commit)
     if why is None:
         retry = app.store.retries.of(app.name) if request.trigger in AUTOMATIC else None
         if retry is None or retry.commit != commit or not retry.wait_s:
-            return commit, ""
-        return (good, "") if good and not left_half_way(app, commit) else (commit, str(retry))
+            return aim, ""
+        if good and not left_half_way(app, commit):
+            return replace(aim, commit=good, settings=good_settings), ""
+        return aim, str(retry)
     if request.commit or not good or left_half_way(app, commit):
-        return commit, f"{commit[:12]} is quarantined: {why}"
-    return good, ""
+        return aim, f"{commit[:12]} is quarantined: {why}"
+    return replace(aim, commit=good, settings=good_settings), ""
+
+
+def _check_not_paused(app: Application) -> None:
+    """A person may have paused the application since the pass began, such as to remove it.
+
+    Raises:
+        TransientError: so it is.
+    """
+    if app.store.paused(app.name):
+        raise TransientError(f"{app.name} was paused meanwhile", hint=f"gitops resume {app.name}")
+
+
+def _tell_settings(journal: Journal, aim: _Aim) -> None:
+    """Records what of the settings has changed, where the commit is the good one."""
+    if aim.commit == aim.good and not aim.same:
+        changed = ", ".join(aim.settings.differences(aim.good_settings))
+        journal.tell("settings", f"gitops.yaml reads the commit otherwise: {changed}")
 
 
 def _retry_s(app: Application) -> float | None:
@@ -314,8 +380,10 @@ def recover(app: Application, report: Report) -> None:
                 "cancelled", "its controller ended in the middle; the next pass takes it up from there"
             )
             continue
-        failed = app.at(deployment.commit)
-        good = app.at(deployment.previous_commit) if deployment.previous_commit else None
+        was = app.store.settings_used.of_deployment(deployment.id)
+        failed = app.at(deployment.commit, app.commit_settings.recorded(was))
+        before = deployment.previous_commit
+        good = app.at(before, app.settings_of_good(before)) if before else None
         fleet = together(failed, good)
         channels = app.connections.open(fleet)
         observed = observe(channels, fleet)
@@ -329,11 +397,27 @@ def recover(app: Application, report: Report) -> None:
 
 @contextmanager
 def recorded(
-    app: Application, commit: str, good: str | None, trigger: Trigger, report: Report
+    app: Application,
+    commit: str,
+    good: str | None,
+    trigger: Trigger,
+    report: Report,
+    *,
+    settings: CommitSettings,
 ) -> Iterator[Journal]:
-    """Opens a deployment's record, and closes it as failed if our own code breaks: a record never hangs."""
-    trigger = "poll" if trigger == "heal" and commit != good else trigger
-    deployment = app.store.begin(app.name, commit, good or "", trigger, this_process())
+    """Opens a deployment's record, and closes it as failed if our own code breaks: a record never hangs.
+
+    Args:
+        app: the application.
+        commit: where it is to go.
+        good: the last good commit, or None.
+        trigger: what set it off.
+        report: told of every event.
+        settings: with which the commit was read.
+    """
+    deployment = app.store.begin(
+        app.name, commit, good or "", trigger, this_process(), settings=settings.text
+    )
     journal = Journal(app.store, deployment, report)
     try:
         yield journal
@@ -343,18 +427,24 @@ def recorded(
         raise
 
 
-def _in_sync(app: Application, plan: Plan, good: str | None, request: Request, report: Report) -> Result:
+def _in_sync(app: Application, plan: Plan, aim: _Aim, request: Request, report: Report) -> Result:
     """Nothing differs. A new commit that changes no container is recorded as good all the same.
 
+    So are other settings with which the commit says the same.
     So is the end of a degraded state: the host that was missed is back, and had all but the record.
     """
-    commit = plan.commit
+    commit = aim.commit
     app.record_counts(plan.stack)
     last = app.store.last(app.name)
     recovered = last is not None and last.degraded and not plan.degraded
-    if commit == good and not recovered:
+    if aim.same and not recovered:
+        if not app.store.settings_used.of_good(app.name, commit):  # deployed before these were recorded
+            app.store.settings_used.complete(app.name, aim.settings.text)
         return Result("nothing", commit, plan.degraded)
-    with recorded(app, commit, good, request.trigger, report) as journal:
+    trigger = aim.trigger(request.trigger)
+    with recorded(app, commit, aim.good, trigger, report, settings=aim.settings) as journal:
+        journal.undone = request.undone
+        _tell_settings(journal, aim)
         journal.move("planning")
         journal.move("verifying")
         deployment = journal.move("succeeded", plan.degraded)
@@ -374,25 +464,33 @@ def _no_image(
 ) -> Result:
     """An image that cannot be had fails the commit as a failed pull does, before any container is touched."""
     commit, good = desired.stack.commit, previous.stack.commit if previous else None
+    settings = desired.settings
+    aim = _Aim(commit, settings, good, previous.settings if previous else settings)
     locked = app.connections.locked(app.name, reached(channels, away))
-    with locked, recorded(app, commit, good, request.trigger, report) as journal:
-        journal.move("planning")
-        app.store.quarantine(app.name, commit, str(problem))
-        deployment = Rollout(app, desired, previous, channels, journal, away).back(str(problem))
+    trigger = aim.trigger(request.trigger)
+    record = recorded(app, commit, good, trigger, report, settings=settings)
+    with locked:
+        _check_not_paused(app)
+        with record as journal:
+            _tell_settings(journal, aim)
+            journal.move("planning")
+            app.store.quarantine(app.name, commit, str(problem), settings=settings.text)
+            deployment = Rollout(app, desired, previous, channels, journal, away).back(str(problem))
     return Result(deployment.outcome, commit, deployment.reason, deployment)
 
 
-def _refuse(
-    app: Application, commit: str, good: str | None, request: Request, report: Report, problem: GitopsError
-) -> Result:
+def _refuse(app: Application, aim: _Aim, request: Request, report: Report, problem: GitopsError) -> Result:
     """A commit that cannot be deployed at all: nothing is touched, the record says why."""
-    if commit == good:
+    commit = aim.commit
+    if aim.same:
         raise problem  # the commit is not at fault: told, and tried again
     if isinstance(problem, PortsHeldError):  # until it is tried again the good one is looked after
         app.store.retries.record(app.name, commit, "", str(problem))
     if of_host(problem):
         raise problem
-    app.store.quarantine(app.name, commit, str(problem))
-    with recorded(app, commit, good, request.trigger, report) as journal:
+    app.store.quarantine(app.name, commit, str(problem), settings=aim.settings.text)
+    trigger = aim.trigger(request.trigger)
+    with recorded(app, commit, aim.good, trigger, report, settings=aim.settings) as journal:
+        _tell_settings(journal, aim)
         deployment = journal.move("failed", str(problem))
     return Result("failed", commit, deployment.reason, deployment)

@@ -217,14 +217,16 @@ class Rollout:
     @property
     def _rescales(self) -> bool:
         """Whether nothing but counts of replicas is on trial: the commit is the good one, and stays it."""
-        now, good = self.desired.stack, self.good.stack if self.good else None
-        return good is not None and good.commit == now.commit and good != now
+        now, good = self.desired, self.good
+        return good is not None and now.same_as(good) and good.stack != now.stack
 
     @property
     def _target_of_return(self) -> Desired:
         """What the way back leads to: nothing where nothing was good."""
         failed = self.desired
-        return self.good or Desired(failed.stack.emptied(), failed.fleet, network=failed.network)
+        return self.good or Desired(
+            failed.stack.emptied(), failed.fleet, network=failed.network, settings=failed.settings
+        )
 
     def _look(self, away: tuple[ObservedHost, ...]) -> Observed:
         """What the hosts of both commits report, on the way forward."""
@@ -237,7 +239,8 @@ class Rollout:
     def _quarantine(self, reason: str) -> None:
         """Holds the commit back that failed; a good one is not at fault where it only cannot be scaled."""
         if not self._rescales:
-            self.app.store.quarantine(self.app.name, self.desired.stack.commit, reason)
+            settings = self.desired.settings.text
+            self.app.store.quarantine(self.app.name, self.desired.stack.commit, reason, settings=settings)
 
     def _retry_later(self, failure: GitopsError) -> str:
         """Has the commit tried again later, as a host is at fault; returns the reason to record."""
@@ -362,7 +365,7 @@ class Rollout:
     def _fence(self, observed: Observed) -> str:
         """What stands between the commit that failed and the last good one, or empty."""
         failed, good = self.desired, self.good
-        if good is not None and good.stack.commit == failed.stack.commit:
+        if failed.same_as(good):
             return ""  # what was good is mended, and nothing crossed
         # As they run: with the addresses of their services, which are part of every spec.
         network, before = IPv4Network(failed.network), good.stack if good else None

@@ -35,7 +35,7 @@ def scale(app: Application, scalings: Iterable[Scaling], interrupted: Interrupte
     good = app.store.good(app.name)
     if good is None or (why := _held(app)):
         return Result("held", good or "", why if good else "nothing has been deployed yet")
-    desired = app.at(good)
+    desired = app.at(good, app.settings_of_good(good))
     channels = app.connections.open(desired.fleet)
     observed = observe(channels, desired.fleet, app.hosts.away)
     present = app.counted(app.resolved(desired, channels, observed), observed)
@@ -51,7 +51,7 @@ def scale(app: Application, scalings: Iterable[Scaling], interrupted: Interrupte
         return Result("nothing", good)
     app.standby.warm()
     locked = app.connections.locked(app.name, reached(channels, observed.away))
-    with locked, recorded(app, good, good, "scale", report) as journal:
+    with locked, recorded(app, good, good, "scale", report, settings=desired.settings) as journal:
         for each in current:
             journal.tell("scale", str(each), data={**asdict(each), "text": str(each)})
         rollout = Rollout(app, target, present, channels, journal, observed.away)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from gitops import views
-from gitops.application import Application, Desired
+from gitops.application import Application
 from gitops.config import Settings, load
 from gitops.connections import Connections
 from gitops.errors import ContendedError, GitopsError, PermanentError
@@ -23,6 +23,7 @@ from gitops.model.observed import Observed
 from gitops.model.plan import Plan
 from gitops.observe.hosts import observe
 from gitops.places import find_config
+from gitops.plan.orphans import Orphan, orphans
 from gitops.planning import Terms, plan_for, together
 from gitops.reconcile import Request, Result, left_half_way, reconcile
 from gitops.render.deployment import deployment as rendered
@@ -119,7 +120,7 @@ class Session:
     def _planned(self, name: str, revision: str) -> tuple[Plan, Observed]:
         app = self.application(name)
         desired = app.at(self.resolve(name, revision) if revision else app.fetch())
-        previous = self._good(app)
+        previous = app.good()
         fleet = together(desired, previous)
         channels = self.connections.open(fleet)
         observed = observe(channels, fleet)
@@ -128,12 +129,10 @@ class Session:
         terms = Terms(tolerate=app.settings.tolerate_unreachable)
         return plan_for(desired, previous, observed, app.premises, terms), observed
 
-    def _good(self, app: Application) -> Desired | None:
-        good = self.store.good(app.name)
-        return app.at(good) if good else None
+    def rollback(self, name: str, revision: str) -> Request:
+        """The rollback to the previous good commit, or to the one named.
 
-    def rollback_target(self, name: str, revision: str) -> str:
-        """The commit to go back to; what is newer is quarantined, or the service would deploy it again.
+        What is newer is quarantined when it has succeeded, or the service would deploy it again.
 
         Raises:
             PermanentError: there is no good commit before the present one.
@@ -146,6 +145,8 @@ class Session:
         present = last.commit if last and half_way else next(iter(goods), "")
         if revision:
             target = app.clone.resolve(revision)
+        elif last and half_way and last.trigger == "settings":
+            target = last.previous_commit  # the same commit, as it was read before
         else:
             target = next((commit for commit in goods if commit != present), "")
         if not target:
@@ -153,10 +154,8 @@ class Session:
                 f"{name} has no good commit before {present[:12] or 'the first'}",
                 hint="name one with --to REV",
             )
-        for commit in {newest, present} - {target, ""}:
-            self.store.quarantine(name, commit, f"undone by hand: gitops rollback to {target[:12]}")
-        self.store.lift(name, target)
-        return target
+        why = f"undone by hand: gitops rollback to {target[:12]}"
+        return Request("rollback", target, undone=dict.fromkeys({newest, present} - {target, ""}, why))
 
     def resume(self, name: str) -> None:
         """Releases an application; a commit that was left half-way is taken up again."""
@@ -188,9 +187,11 @@ class Session:
         except GitopsError as problem:  # the Git server is down: the hosts can still be asked
             target, message = self.store.target(name) or "", str(problem)
         plan, observed = None, Observed()
+        changed: tuple[str, ...] = ()
         try:
             if good or target:
-                desired = app.at(good or target)
+                desired = app.good() or app.at(target)
+                changed = tuple(app.commit_settings.differences(desired.settings))
                 observed = observe(self.connections.open(desired.fleet), desired.fleet)
                 desired = app.counted(app.known(desired, observed), observed)
                 terms = Terms(app.settings.tolerate_unreachable)
@@ -200,19 +201,37 @@ class Session:
                 message = message or plan.notes
         except GitopsError as problem:
             message = str(problem)
-        return views.status_view(
+        view = views.status_view(
             name,
             plan,
             observed,
             good=good,
             target=target,
-            quarantined=self.store.quarantined(name),
+            quarantined=app.quarantined(),
             last=last,
             paused=self.store.paused(name),
             message=message,
+            changed=changed,
             readings=self.store.replicas.readings(name),
             retry=self.store.retries.of(name),
         )
+        return {**view, "not_in_config": views.orphan_views(self.orphans(observed))}
+
+    def strangers(self, statuses: Sequence[views.View]) -> list[views.View]:
+        """What gitops.yaml does not name, of all applications' hosts: of each the fullest account.
+
+        Args:
+            statuses: of all applications.
+        """
+        found = {each["app"]: each for each in views.orphan_views(self.orphans(Observed()))}
+        for each in (each for view in statuses for each in view["not_in_config"]):
+            if each["containers"] >= found.get(each["app"], each)["containers"]:
+                found[each["app"]] = each
+        return [found[name] for name in sorted(found)]
+
+    def orphans(self, observed: Observed) -> tuple[Orphan, ...]:
+        """The applications on hosts that gitops.yaml does not name, and those that it named before."""
+        return orphans(observed, self.settings.apps, self.store.deployed())
 
     def history(self, name: str, limit: int) -> views.View:
         """`gitops history`."""
@@ -243,7 +262,7 @@ class Session:
     def logs(self, name: str, service: str, *, follow: bool, tail: int) -> Iterator[Line]:
         """`gitops logs`: lines of all replicas, each with the name of its replica."""
         app = self.application(name)
-        desired = self._good(app) or app.at(app.fetch())
+        desired = app.good() or app.at(app.fetch())
         channels = self.connections.open(desired.fleet)
         containers = observe(channels, desired.fleet).containers(name)
         wanted = [c for c in containers if not service or c.service == service]

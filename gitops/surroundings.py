@@ -10,6 +10,8 @@ from gitops.application import Application
 from gitops.channel import Channel
 from gitops.errors import GitopsError
 from gitops.model.fleet import Fleet
+from gitops.model.observed import Observed
+from gitops.observe.hosts import observe
 from gitops.watch.watcher import Notice, Watcher
 
 log = logging.getLogger(__name__)
@@ -50,16 +52,23 @@ class Surroundings:
     def follow(self) -> None:
         """Follows the hosts of the commit that runs, or of the one that is to, from now on."""
         app = self._app
-        commit = app.store.good(app.name) or app.store.target(app.name)
-        if not commit:
-            return
+        target = app.store.target(app.name)
         try:
-            fleet = app.at(commit).fleet
+            runs = app.good() or (app.at(target) if target else None)
         except GitopsError as problem:  # the pass has told of it
             log.debug("%s: its hosts are not known: %s", app.name, problem)
             return
+        if runs is None:
+            return
+        fleet = runs.fleet
         self._fleet, self._channels = fleet, app.connections.open(fleet)
         self._watcher.follow(app.name, fleet, self._channels, self._notice)
+
+    def observed(self) -> Observed | None:
+        """What the hosts that are followed report now; None where none are followed yet."""
+        if not self._fleet.hosts:
+            return None
+        return observe(self._channels, self._fleet, self._app.hosts.away)
 
     def leave(self) -> None:
         """Follows nothing any more."""

@@ -14,6 +14,7 @@ from gitops.model.stack import Service
 from gitops.plan import steps
 from gitops.plan.constraints import unmet
 from gitops.plan.drift import Drift, drifts
+from gitops.plan.orphans import Orphan
 from gitops.reconcile import Result
 from gitops.store.retries import Retry
 
@@ -31,6 +32,7 @@ def status_view(
     last: Deployment | None,
     paused: bool,
     message: str,
+    changed: Sequence[str] = (),
     readings: Mapping[str, Reading] | None = None,
     retry: Retry | None = None,
 ) -> View:
@@ -46,6 +48,7 @@ def status_view(
         last: the latest deployment.
         paused: whether a person holds the application.
         message: why it is held back, or empty.
+        changed: settings that decide what a commit says and are others now, `path: deploy -> ops`.
         readings: of services whose count of replicas follows their load, what was last read.
         retry: the commit that is tried again, as a host was at fault.
     """
@@ -60,13 +63,14 @@ def status_view(
     lost = [host.name for host in observed.hosts if not host.reachable]
     return {
         "app": app,
-        "sync": _sync(plan, good, target, lost),
+        "sync": _sync(plan, good, target, lost, changed),
         "health": _health(plan, services, lost, last=last, progressing=progressing, paused=paused),
         "commit": good,
         "target_commit": target,
         "quarantined": sorted(quarantined),
         "retry": _retry_view(retry) if retry is not None and waits else None,
         "message": message,
+        "settings_changed": list(changed),
         "drift": _drift_views(plan) if good else [],
         "services": services,
         "hosts": [
@@ -87,6 +91,21 @@ def _retry_view(retry: Retry) -> View:
     }
 
 
+def orphan_views(found: Sequence[Orphan]) -> list[View]:
+    """Applications on hosts that gitops.yaml does not name."""
+    return [
+        {
+            "app": each.app,
+            "containers": each.containers,
+            "hosts": list(each.hosts),
+            "routes": list(each.routes),
+            "deployed_here": each.ours,
+            "text": str(each),
+        }
+        for each in found
+    ]
+
+
 def _host_state(host: ObservedHost, plan: Plan | None) -> str:
     if not host.reachable:
         return "unreachable"
@@ -100,10 +119,10 @@ def _drift_views(plan: Plan | None) -> list[View]:
     return [{"what": each.subject, "host": each.host, "reason": each.reason} for each in (*found, *rests)]
 
 
-def _sync(plan: Plan | None, good: str, target: str, lost: Sequence[str]) -> str:
+def _sync(plan: Plan | None, good: str, target: str, lost: Sequence[str], changed: Sequence[str]) -> str:
     if plan is None or lost or not target:
         return "unknown"
-    return "synced" if plan.empty and good == target else "out-of-sync"
+    return "synced" if plan.empty and good == target and not changed else "out-of-sync"
 
 
 def _health(

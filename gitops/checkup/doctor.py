@@ -14,6 +14,7 @@ from gitops.channel import Channel
 from gitops.checkup import controller
 from gitops.checkup.check import CONTROLLER, Check, bad, good
 from gitops.checkup.hosts import examine_host
+from gitops.checkup.orphans import strangers
 from gitops.config import load
 from gitops.connections import Connections
 from gitops.desired import inventory as inventories
@@ -39,13 +40,34 @@ def examine(config: Path | None, inventory: Path | None) -> dict[str, Any]:
     checks = controller.machine()
     fleets: list[Fleet] = []
     networks: dict[str, str] = {}
+    apps: list[str] | None = None
     if inventory is not None:
         checks += _inventory(inventory, fleets)
     else:
         checks += _configuration(config, fleets, networks)
+        apps = _named(config)
     hosts = {host.name: host for fleet in fleets for host in fleet.hosts}
     checks += _hosts((hosts[name] for name in sorted(hosts)), networks)
+    if apps is not None:
+        answering = {check.host for check in checks if check.ok and check.check == "connection"}
+        known = [hosts[name] for name in sorted(answering & hosts.keys())]
+        checks += strangers(known, apps, _deployed(config))
     return {"ok": all(check.ok for check in checks), "checks": [asdict(check) for check in checks]}
+
+
+def _named(config: Path | None) -> list[str] | None:
+    """The applications of gitops.yaml; None where it cannot be read, which another check says."""
+    try:
+        return sorted(load(find_config(config)).apps)
+    except GitopsError:
+        return None
+
+
+def _deployed(config: Path | None) -> list[str]:
+    """Those that this controller has deployed; none where its store cannot be read."""
+    with suppress(GitopsError), Session.open(config) as session:
+        return session.store.deployed()
+    return []
 
 
 def _inventory(inventory: Path, fleets: list[Fleet]) -> list[Check]:

@@ -64,7 +64,7 @@ class Deployment:
     previous_commit: str  # last good commit before, or empty
     state: State
     reason: str = ""  # why it did not succeed; for a success the hosts that it went on without
-    trigger: str = ""  # push, poll, heal, manual, rollback, retry, resume, drain, scale
+    trigger: str = ""  # push, poll, heal, manual, rollback, retry, resume, drain, scale, settings
     started_at: str = ""  # ISO 8601, UTC
     finished_at: str = ""
     duration_s: float = 0.0
@@ -79,7 +79,7 @@ class Deployment:
     @property
     def heals(self) -> bool:
         """Whether it mends the commit that was good already: there is nothing to go back to."""
-        return self.commit == self.previous_commit and self.trigger not in {"scale", "drain"}
+        return self.commit == self.previous_commit and self.trigger not in {"scale", "drain", "settings"}
 
     @property
     def degraded(self) -> bool:

@@ -45,6 +45,7 @@ def status_text(view: View) -> str:
             f"{retry['commit']} at {retry['next_at']}, after {retry['attempts']} attempts: {retry['reason']}"
         )
         facts.append(f"  retry        {_indented(told, 15)}")
+    facts += [f"  settings     {change} (not deployed)" for change in view.get("settings_changed", ())]
     if view["message"]:
         facts.append(f"  message      {_indented(view['message'], 15)}")
     services = columns(
@@ -80,8 +81,16 @@ def status_text(view: View) -> str:
         ("DRIFT", "HOST", "REASON"),
         ((d["what"] or "-", d["host"] or "-", d["reason"]) for d in view["drift"]),
     )
-    blocks = ("\n".join(facts), drift, services, _autoscale(view), replicas, hosts)
+    strange = "\n".join(f"note: {each['text']}" for each in view.get("not_in_config", ()))
+    blocks = ("\n".join(facts), drift, services, _autoscale(view), replicas, hosts, strange)
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def statuses_text(view: View) -> str:
+    """`gitops status` of all applications; what gitops.yaml does not name is said once, at the end."""
+    strange = "".join(f"note: {each['text']}\n" for each in view["not_in_config"])
+    texts = [status_text({**each, "not_in_config": []}) for each in view["apps"]]
+    return "\n".join([*texts, *([strange] if strange else [])])
 
 
 def _autoscale(view: View) -> str:
@@ -218,6 +227,32 @@ def maintenance_text(view: View) -> str:
         for each in view["left"]
     ]
     return "\n".join(lines)
+
+
+def removal_text(view: View) -> str:
+    """`gitops remove`: a line a host, before as after."""
+    removed, volumes = view["removed"], view["volumes_removed"]
+    lines = []
+    for host in view["hosts"]:
+        parts = [*host["containers"], *(f"network {name}" for name in host["networks"])]
+        parts += ["routes"] if host["routes"] else []
+        parts += ["files"] if host["files"] else []
+        if volumes:
+            parts += [f"volume {name}" for name in host["volumes"]]
+        stays = "" if volumes else ", ".join(f"volume {name}" for name in host["volumes"])
+        said = ", ".join(parts) or "nothing"
+        said += f"; stays: {stays} (--volumes removes it)" if stays else ""
+        lines.append(f"  {host['name']}: {'NOT REMOVED: ' + host['error'] if host['error'] else said}")
+    head = f"{view['app']}: removed" if removed else f"{view['app']}: to be removed"
+    if not removed and any(host["error"] for host in view["hosts"]):
+        head = f"{view['app']}: not removed from every host"
+    text = [head, *lines]
+    if view["in_config"]:
+        text.append(
+            f"{view['app']} is still in gitops.yaml, and paused: take it out"
+            f" (or deploy it anew: gitops resume {view['app']})"
+        )
+    return "\n".join(text)
 
 
 def _because(result: View) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Clone", "FolderTree", "Tree", "check_ref", "check_url"]
 
 _SHA = re.compile(r"[0-9a-f]{40}")
+_SHA256_DIGITS = 64
 _KEEP = "refs/gitops/"
 _FETCHED = "refs/remotes/origin/"
 _NAME = "gitops"
@@ -35,6 +36,7 @@ _FETCH = (
     "--no-tags",
     "--no-write-fetch-head",
     "--no-auto-maintenance",
+    "--update-shallow",  # or a repository that was made with --depth is refused with exit code 0
     "--end-of-options",
 )
 
@@ -217,6 +219,11 @@ class Clone:
         found = dict(line.split("\t", 1)[::-1] for line in done.out.decode(errors="replace").splitlines())
         for name in names:
             if name in found:
+                if len(found[name]) == _SHA256_DIGITS:
+                    raise PermanentError(
+                        f"the repository {self.url} names its objects by SHA-256, which is not supported",
+                        hint="follow a repository made with `git init --object-format=sha1`, Git's default",
+                    )
                 return name, found[name]
         raise PermanentError(
             f"the repository {self.url} has no branch or tag {ref!r}", hint="push it there first"
@@ -233,6 +240,13 @@ class Clone:
         if done.code:
             raise _BrokenCloneError(
                 f"the repository {self.url} could not be fetched: {done.reason}", hint=mend(done)
+            )
+        got = _parse(clone, local)
+        if got != sha and got != self._ask(full, hold)[1]:  # it may have moved on meanwhile
+            raise _BrokenCloneError(
+                f"the repository {self.url} has {full} at {sha[:12]}, and the fetch did not bring it:"
+                f" {done.reason}",
+                hint="git ended without an error; does a fetch into a new bare repository work by hand?",
             )
         with contextlib.suppress(TransientError):  # if it takes too long, the next one goes on
             packed = ["gc", "--auto", "--quiet"]  # packs what many fetches left, when it is worth it
@@ -279,8 +293,11 @@ class Clone:
         if not _SHA.fullmatch(commit):
             raise PermanentError(f"{commit!r} is not the full SHA of a commit")
         if self._here("cat-file", "-e", "--end-of-options", f"{commit}^{{commit}}").code:
+            cut = (self.folder / "shallow").exists()
+            unshallow = f"{self.url} is shallow (made with --depth): git fetch --unshallow there"
             raise TransientError(
-                f"the clone does not hold commit {commit[:8]}", hint="it has to be fetched first"
+                f"the clone does not hold commit {commit[:8]}",
+                hint=unshallow if cut else "it has to be fetched first",
             )
 
     def _write_revert(self, commit: str, to: str, message: str) -> str:

@@ -39,6 +39,11 @@ class Pins:
                 connection.execute(pins.insert(), new)
             return {**found, **known}
 
+    def forget(self, app: str) -> None:
+        """Forget all pins of an application."""
+        with self._database.write() as connection:
+            connection.execute(pins.delete().where(pins.c.app == app))
+
     def every(self) -> dict[tuple[str, str], set[str]]:
         """Return the pins of all commits, by application and commit."""
         found: dict[tuple[str, str], set[str]] = {}

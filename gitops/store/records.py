@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +23,23 @@ from gitops.store.owner import Clocks, Owner, boot_id, this_process
 from gitops.store.replicas import Replicas
 from gitops.store.retries import Retries
 from gitops.store.rows import as_deployments, owned_by, owner_of
-from gitops.store.schema import apps, asks, deployments, events, goods, phases, quarantine, retries, runs
+from gitops.store.schema import (
+    apps,
+    asks,
+    commit_settings,
+    counts,
+    deployments,
+    events,
+    goods,
+    lost_hosts,
+    phases,
+    quarantine,
+    quarantine_settings,
+    readings,
+    retries,
+    runs,
+)
+from gitops.store.settings import SettingsUsed
 
 __all__ = [
     "Ask",
@@ -81,6 +98,7 @@ class Store:
         replicas: how many replicas the controller has chosen, and by what readings.
         healing: what was healed, and which hosts are lost.
         retries: which commits are tried again, as a host was at fault.
+        settings_used: with which settings commits were read.
     """
 
     def __init__(
@@ -100,6 +118,7 @@ class Store:
         self.replicas = Replicas(self._database, self._clocks)
         self.healing = Healing(self._database)
         self.retries = Retries(self._database, self._clocks)
+        self.settings_used = SettingsUsed(self._database)
         self._lock = threading.Lock()
         self._own: dict[
             str, dict[str, Any]
@@ -120,8 +139,17 @@ class Store:
 
     # -- one deployment
 
-    def begin(self, app: str, commit: str, previous_commit: str, trigger: str, owner: Owner) -> Deployment:
-        """Record a new deployment, in state `pending`.
+    def begin(
+        self,
+        app: str,
+        commit: str,
+        previous_commit: str,
+        trigger: str,
+        owner: Owner,
+        *,
+        settings: str = "",
+    ) -> Deployment:
+        """Record a new deployment, in state `pending`, and the settings with which its commit was read.
 
         Raises:
             DeploymentRunningError: another one of the application has no outcome yet.
@@ -143,6 +171,10 @@ class Store:
         try:
             with self._database.write() as connection:
                 connection.execute(deployments.insert().values(row))
+                if settings:
+                    connection.execute(
+                        commit_settings.insert().values(deployment_id=row["id"], settings=settings)
+                    )
                 _forget_old_events(connection, app, self._events_kept)
         except sa.exc.IntegrityError as error:
             for running, by, _ in self.running():
@@ -153,13 +185,16 @@ class Store:
         self._remember(str(row["id"]), row)
         return self.deployment(str(row["id"]))
 
-    def transition(self, deployment_id: str, state: State, *, reason: str = "") -> Deployment:
+    def transition(
+        self, deployment_id: str, state: State, *, reason: str = "", undone: Mapping[str, str] | None = None
+    ) -> Deployment:
         """Move a deployment to a state; an outcome also sets its end, and `succeeded` the good commit.
 
         Args:
             deployment_id: which.
             state: where to; only along TRANSITIONS.
             reason: why; an empty one leaves the reason as it is.
+            undone: commits that are quarantined if the state is `succeeded`, each with the reason.
 
         Raises:
             PermanentError: there is no such deployment, or the state cannot follow the present one.
@@ -182,6 +217,8 @@ class Store:
                     hint="another process has ended it" if row.state in OUTCOMES else "",
                 )
             if state == "succeeded":
+                for commit, why in (undone or {}).items():
+                    _hold(connection, row.app, commit, why, self._clocks.stamp())
                 _set_good(connection, row.app, row.commit_sha, deployment_id)
         self._remember(deployment_id, values)
         return self.deployment(deployment_id)
@@ -322,13 +359,17 @@ class Store:
             query = sa.select(goods.c.commit_sha).where(goods.c.app == app).order_by(goods.c.number.desc())
             return list(dict.fromkeys(connection.execute(query).scalars()))
 
-    def quarantine(self, app: str, commit: str, reason: str) -> None:
-        """Hold a commit back: it is not deployed again by itself. A second reason replaces the first."""
+    def quarantine(self, app: str, commit: str, reason: str, *, settings: str = "") -> None:
+        """Hold a commit back: it is not deployed again by itself. A second reason replaces the first.
+
+        Args:
+            app: the application.
+            commit: full SHA.
+            reason: why.
+            settings: with which it failed: read with others it may be tried; empty: with none.
+        """
         with self._database.write(durable=True) as connection:
-            connection.execute(quarantine.delete().where(*_same(app, commit)))
-            connection.execute(
-                quarantine.insert().values(app=app, commit_sha=commit, reason=reason, at=self._clocks.stamp())
-            )
+            _hold(connection, app, commit, reason, self._clocks.stamp(), settings)
 
     def quarantined(self, app: str) -> dict[str, str]:
         """Return the commits that are held back, each with its reason, oldest first."""
@@ -341,7 +382,24 @@ class Store:
         with self._database.write() as connection:
             waits = [retries.c.app == app, *([retries.c.commit_sha == commit] if commit else [])]
             connection.execute(retries.delete().where(*waits))
-            connection.execute(quarantine.delete().where(*_same(app, commit)))
+            _lift(connection, app, commit)
+
+    def deployed(self) -> list[str]:
+        """Return the names of all applications that have been deployed, and not forgotten since."""
+        with self._database.read() as connection:
+            query = sa.select(goods.c.app).distinct().order_by(goods.c.app)
+            return list(connection.execute(query).scalars())
+
+    def forget(self, app: str) -> None:
+        """Forget what was good, held back and chosen of an application.
+
+        Its history stays, and so does whether it is paused; its pins are forgotten by themselves.
+        """
+        tables = (goods, quarantine, quarantine_settings, counts, readings, lost_hosts, retries)
+        with self._database.write(durable=True) as connection:
+            for table in tables:
+                connection.execute(table.delete().where(table.c.app == app))
+        self._set_flags(app, target="", target_seen_at="", message="")
 
     # -- an application's flags
 
@@ -416,17 +474,35 @@ class Store:
         return round(max(0.0, passed), 3)
 
 
-def _same(app: str, commit: str | None) -> list[sa.ColumnElement[bool]]:
-    """Return the condition for one quarantined commit, or for all of an application."""
-    same = [quarantine.c.app == app]
-    return same if commit is None else [*same, quarantine.c.commit_sha == commit]
+def _lift(connection: sa.Connection, app: str, commit: str | None) -> None:
+    """Let one quarantined commit go, or all of an application."""
+    for table in (quarantine, quarantine_settings):
+        gone = table.delete().where(table.c.app == app)
+        connection.execute(gone if commit is None else gone.where(table.c.commit_sha == commit))
+
+
+def _hold(connection: sa.Connection, app: str, commit: str, reason: str, at: str, settings: str = "") -> None:
+    """Quarantine a commit, in place of what was said of it before."""
+    _lift(connection, app, commit)
+    connection.execute(quarantine.insert().values(app=app, commit_sha=commit, reason=reason, at=at))
+    if settings:
+        connection.execute(quarantine_settings.insert().values(app=app, commit_sha=commit, settings=settings))
 
 
 def _set_good(connection: sa.Connection, app: str, commit: str, deployment_id: str) -> None:
     """Record a good commit as the last one; what is good is not held back."""
     connection.execute(goods.insert().values(app=app, commit_sha=commit, deployment_id=deployment_id))
-    connection.execute(quarantine.delete().where(*_same(app, commit)))
     connection.execute(retries.delete().where(retries.c.app == app, retries.c.commit_sha == commit))
+    held = connection.execute(
+        sa.select(quarantine_settings.c.settings).where(
+            quarantine_settings.c.app == app, quarantine_settings.c.commit_sha == commit
+        )
+    ).scalar()
+    used = connection.execute(
+        sa.select(commit_settings.c.settings).where(commit_settings.c.deployment_id == deployment_id)
+    ).scalar()
+    if held is None or held == used:  # one that failed with other settings is held with those
+        _lift(connection, app, commit)
 
 
 def _forget_old_events(connection: sa.Connection, app: str, kept: int) -> None:

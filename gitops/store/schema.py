@@ -184,6 +184,21 @@ retries = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
 )
 
+commit_settings = sa.Table(
+    "commit_settings",
+    metadata,
+    sa.Column("deployment_id", sa.String, primary_key=True),
+    sa.Column("settings", sa.Text, nullable=False),  # JSON object: with which its commit was read
+)
+
+quarantine_settings = sa.Table(
+    "quarantine_settings",
+    metadata,
+    sa.Column("app", sa.String, primary_key=True),
+    sa.Column("commit_sha", sa.String, primary_key=True),
+    sa.Column("settings", sa.Text, nullable=False),  # JSON object: with which the commit failed
+)
+
 schema_version = sa.Table("schema_version", metadata, sa.Column("version", sa.Integer, nullable=False))
 
 Migration = Callable[[sa.Connection], None]
@@ -213,6 +228,10 @@ def _version_6(connection: sa.Connection) -> None:
     metadata.create_all(connection, [retries])
 
 
+def _version_7(connection: sa.Connection) -> None:
+    metadata.create_all(connection, [commit_settings, quarantine_settings])
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     _version_1,
     _version_2,
@@ -220,6 +239,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     _version_4,
     _version_5,
     _version_6,
+    _version_7,
 )
 """Each brings the database one version further; append, never change one that was released.
 

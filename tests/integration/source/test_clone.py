@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import threading
 import time
@@ -14,7 +15,7 @@ from support.repos import Origin
 
 from gitops.errors import PermanentError, TransientError
 from gitops.source.git import Clone
-from gitops.source.tree import FILE_LIMIT
+from gitops.source.tree import DAMAGED, FILE_LIMIT
 
 
 @pytest.fixture
@@ -349,3 +350,71 @@ def test_a_repository_of_another_user_is_served(origin: Origin, clone: Clone) ->
     for path in [origin.bare, *origin.bare.rglob("*")]:
         os.chown(path, 65534, 65534)
     assert clone.fetch("main") == sha
+
+
+def shallow(origin: Origin) -> None:
+    """The followed repository is made anew in its place, with the newest commit alone."""
+    whole = origin.bare.with_name("whole.git")
+    origin.bare.rename(whole)
+    origin.git("clone", "--quiet", "--bare", "--depth", "1", f"file://{whole}", str(origin.bare))
+    assert (origin.bare / "shallow").exists()
+
+
+def test_a_repository_that_is_made_anew_with_depth_is_followed_on(origin: Origin, clone: Clone) -> None:
+    """Git would refuse its commits with a warning and exit code 0."""
+    first = origin.commit({"a": "1"})
+    origin.commit({"a": "2"})
+    clone.fetch("main")
+    clone.keep(first, "good/first")
+    third = origin.commit({"a": "3"})
+    shallow(origin)
+    assert clone.fetch("main") == third
+    assert clone.tree(third).read("a") == b"3"
+    assert clone.tree(first).read("a") == b"1", "what was kept is still there"
+    fourth = origin.commit({"a": "4"})
+    assert clone.fetch("main") == fourth
+    reverted = clone.push_revert("main", fourth, third, "Back")
+    assert clone.fetch("main") == reverted
+    (clone.folder / DAMAGED).touch()  # made anew from a shallow repository, with what was kept
+    assert clone.fetch("main") == reverted
+    assert clone.tree(first).read("a") == b"1"
+    shutil.rmtree(clone.folder)
+    assert clone.fetch("main") == reverted
+    with pytest.raises(TransientError, match=r"does not hold commit .* is shallow"):
+        clone.tree(first)
+
+
+def test_a_fetch_that_brings_another_commit_than_the_repository_has_is_an_error(
+    origin: Origin, clone: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = origin.commit({"a": "1"})
+    clone.fetch("main")
+    new = origin.commit({"a": "2"})
+    shallow(origin)
+    real, own = shutil.which("git"), tmp_path / "bin" / "git"
+    own.parent.mkdir()
+    own.write_text(
+        '#!/bin/bash\nfor word; do [ "$word" = --update-shallow ] || words+=("$word"); done\n'
+        f'exec {real} "${{words[@]}}"\n'
+    )
+    own.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{own.parent}:{os.environ['PATH']}")
+    with pytest.raises(TransientError) as caught:
+        clone.fetch("main")
+    assert f"has refs/heads/main at {new[:12]}, and the fetch did not bring it" in str(caught.value)
+    assert "shallow" in str(caught.value), "in Git's own words"
+    assert clone.resolve("main") == old, "the clone is as it was"
+    monkeypatch.undo()
+    assert clone.fetch("main") == new
+
+
+def test_a_repository_with_sha_256_is_refused_for_what_it_is(origin: Origin, clone: Clone) -> None:
+    shutil.rmtree(origin.bare)
+    shutil.rmtree(origin.work)
+    for bare, folder in ((["--bare"], origin.bare), ([], origin.work)):
+        origin.git("init", "--quiet", *bare, "--initial-branch=main", "--object-format=sha256", str(folder))
+    origin.commit({"a": "1"})
+    with pytest.raises(PermanentError, match="SHA-256, which is not supported"):
+        clone.fetch("main")
+    with pytest.raises(PermanentError, match="SHA-256"):
+        clone.fetch("refs/heads/main")

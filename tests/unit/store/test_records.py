@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from gitops.errors import PermanentError
-from gitops.model.deployment import Changes, Deployment
+from gitops.model.deployment import Changes, Deployment, State
 from gitops.model.run import Run
 from gitops.store import schema
 from gitops.store.records import Clocks, DeploymentRunningError, Owner, Store, this_process
@@ -69,8 +69,8 @@ def _begin(store: Store, commit: str = A, *, app: str = "shop", previous: str = 
     return store.begin(app, commit, previous, "push", this_process())
 
 
-def _succeed(store: Store, commit: str) -> Deployment:
-    begun = _begin(store, commit)
+def _succeed(store: Store, commit: str, settings: str = "") -> Deployment:
+    begun = store.begin("shop", commit, "", "poll", this_process(), settings=settings)
     for state in ("planning", "running", "verifying"):
         store.transition(begun.id, state)
     return store.transition(begun.id, "succeeded")
@@ -305,13 +305,56 @@ def test_what_an_image_means_to_a_commit_is_recorded_once(store: Store, url: str
 def test_a_store_of_the_first_version_gets_what_is_new(url: str) -> None:
     with Store(url) as store:
         _succeed(store, A)
-    for table in ("pins", "asks", "counts", "readings"):
+    for table in ("pins", "asks", "counts", "readings", "commit_settings", "quarantine_settings"):
         _change(url, f"DROP TABLE {table}")
     _change(url, "UPDATE schema_version SET version = 1")
     with Store(url) as store:
         assert store.good("shop") == A
         assert store.pins.record("shop", A, {"web:1": "web:1@x"}) == {"web:1": "web:1@x"}
         assert store.replicas.counts("shop") == {}
+        assert store.settings_used.of_good("shop", A) == "", "nobody knows"
+        assert _succeed(store, B, settings="{}").commit == B
+        assert store.settings_used.of_good("shop", B) == "{}"
+
+
+def test_the_settings_of_a_good_commit_are_those_of_its_last_success(store: Store) -> None:
+    _succeed(store, A, settings="one")
+    _succeed(store, A, settings="two")
+    failed = store.begin("shop", A, A, "settings", this_process(), settings="bad")
+    store.transition(failed.id, "failed", reason="no such folder")
+    used = store.settings_used
+    assert (used.of_good("shop", A), used.of_deployment(failed.id)) == ("two", "bad")
+    assert used.of_commit("shop", A) == {"one", "two", "bad"}
+    assert (used.of_good("blog", A), used.of_deployment("none"), used.of_commit("shop", B)) == ("", "", set())
+    used.complete("shop", "three")
+    assert used.of_good("shop", A) == "two", "what is recorded stays"
+
+
+def test_a_commit_that_failed_with_other_settings_stays_held_with_those(store: Store) -> None:
+    store.quarantine("shop", A, "no such folder", settings="bad")
+    store.quarantine("shop", B, "undone by hand")
+    _succeed(store, A, settings="good")
+    assert set(store.quarantined("shop")) == {A, B}
+    assert store.settings_used.of_quarantine("shop") == {A: "bad"}, "the other one is held with all"
+    _succeed(store, A, settings="bad")
+    assert set(store.quarantined("shop")) == {B}
+    store.quarantine("shop", A, "again", settings="bad")
+    store.lift("shop", None)
+    assert (store.quarantined("shop"), store.settings_used.of_quarantine("shop")) == ({}, {})
+
+
+def test_what_a_rollback_undoes_is_held_back_with_its_success_and_not_before(store: Store) -> None:
+    undone = {B: "undone by hand"}
+    failed = store.begin("shop", A, B, "rollback", this_process())
+    back: tuple[State, ...] = ("planning", "rolling-back", "rolled-back")
+    for state in back:
+        store.transition(failed.id, state, undone=undone)
+    assert store.quarantined("shop") == {}
+    done = store.begin("shop", A, B, "rollback", this_process())
+    forward: tuple[State, ...] = ("planning", "verifying", "succeeded")
+    for state in forward:
+        store.transition(done.id, state, undone=undone)
+    assert (store.quarantined("shop"), store.good("shop")) == (undone, A)
 
 
 def test_counts_of_replicas_are_recorded_until_the_commit_chooses_them_again(store: Store, url: str) -> None:
