@@ -1,4 +1,9 @@
-"""What can go wrong between a controller and a host, each as its own type."""
+"""What can go wrong between a controller and a host, each as its own type.
+
+Whose trouble it is follows from the type. `ContainerError`, and `NotFoundError` of a container: that
+container's alone. What `channel.faults.fault_of` knows: the host's, for every application that uses it.
+Anything else is of the application whose deployment met it.
+"""
 
 from __future__ import annotations
 
@@ -59,6 +64,10 @@ class EngineError(PermanentError):
 
 class NotFoundError(EngineError):
     """The engine knows no such container, image, network or volume."""
+
+
+class ContainerError(EngineError):
+    """The engine refused a call about one container: the trouble is that container's, not the host's."""
 
 
 class DiskFullError(EngineError):

@@ -12,6 +12,7 @@ from typing import Literal
 from gitops.channel.failures import (
     AuthenticationError,
     ChannelTimeoutError,
+    ContainerError,
     DiskFullError,
     EngineBrokenError,
     EngineError,
@@ -71,6 +72,12 @@ _WORDS: tuple[tuple[type[EngineError], re.Pattern[str]], ...] = (
 )
 
 
+_GONE = re.compile(
+    r"no such container|does not exist in database|no container with (?:name|id)", re.IGNORECASE
+)
+"""Podman says so with status 500 of what has gone between two of its own steps."""
+
+
 def fault_of(error: BaseException) -> Fault | None:
     """Which fault of the host an error is, by its type; None where the host is not at fault."""
     return next((fault for kind, fault in _TYPES if isinstance(error, kind)), None)
@@ -82,11 +89,14 @@ def refusal(message: str, *, status: int = 0, where: Where | None = None) -> Eng
     Args:
         message: the engine's words.
         status: the HTTP status, or 0 where the error came inside a stream.
-        where: the host.
+        where: the host, and the container where the call was about one.
     """
     kind = next((kind for kind, words in _WORDS if words.search(message)), None)
+    about_one = where is not None and where.container
+    if kind is None and (status == _NOT_FOUND or (about_one and _GONE.search(message))):
+        kind = NotFoundError
     if kind is None:
-        kind = NotFoundError if status == _NOT_FOUND else EngineError
+        kind = ContainerError if about_one else EngineError
     return kind(message, status=status, where=where)
 
 

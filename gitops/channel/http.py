@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import select
 import socket
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 from gitops.channel.failures import EngineBrokenError, EngineError, EngineHangsError
 from gitops.channel.faults import refusal
@@ -17,6 +19,9 @@ from gitops.errors import GitopsError, Where
 
 Connect = Callable[[float], socket.socket]
 """Opens a connection; its argument is the timeout in seconds."""
+
+_ABOUT = re.compile(r"/containers/(?!(?:json|create)\b)(?P<name>[^/?]+)")
+"""A path that is about one container."""
 
 T = TypeVar("T")
 
@@ -170,7 +175,7 @@ class Http:
         if response.status >= http.client.BAD_REQUEST:
             data = _guarded(response.read, connection, path)
             connection.close()
-            _check(response.status, data, self._place)
+            _check(response.status, data, self._place, path)
         stream = Stream(connection, response, path, self._watchdog(connection, timeout_s or 0.0))
         stream.expect(timeout_s)
         return stream
@@ -181,7 +186,7 @@ class Http:
         connection, response = self._request(method, path, body, headers, timeout_s)
         data = _guarded(response.read, connection, path)
         self._give_back(connection, response)
-        _check(response.status, data, self._place)
+        _check(response.status, data, self._place, path)
         return data, response.headers
 
     def _watchdog(self, connection: Connection, timeout_s: float) -> Watchdog | None:
@@ -345,10 +350,12 @@ def _plain(path: str) -> str:
     return path.partition("?")[0]
 
 
-def _check(status: int, data: bytes, place: Where) -> None:
+def _check(status: int, data: bytes, place: Where, path: str) -> None:
     if status < http.client.BAD_REQUEST:
         return
     message = _message(data) or http.client.responses.get(status, str(status))
+    if about := _ABOUT.search(path):
+        place = Where(host=place.host, container=unquote(about["name"]))
     raise refusal(message, status=status, where=place)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, cast, get_args
 
 from gitops.channel import Engine
-from gitops.channel.failures import NotFoundError
+from gitops.channel.failures import ContainerError, NotFoundError
 from gitops.channel.times import lasted_s
 from gitops.model.observed import (
     LABEL_APP,
@@ -37,8 +37,8 @@ _ID = "sha256:"  # begins what an engine lists as image where the name it was ma
 def read(engine: Engine, host: str) -> tuple[tuple[Container, ...], tuple[int, ...]]:
     """The managed containers of a host, by name, and every host port that any container has published."""
     listed = engine.containers(timeout_s=TIMEOUT_S)
-    managed = [container for entry in listed if (container := parse(entry, host)) is not None]
-    managed = [_completed(engine, container) for container in managed]
+    found = [container for entry in listed if (container := parse(entry, host)) is not None]
+    managed = [whole for each in found if (whole := _completed(engine, each)) is not None]
     used = {
         port["PublicPort"] for entry in listed for port in entry.get("Ports") or [] if port.get("PublicPort")
     }
@@ -91,8 +91,12 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _completed(engine: Engine, container: Container) -> Container:
-    """What the list leaves out: the ports and end of what does not run, and Podman's health."""
+def _completed(engine: Engine, container: Container) -> Container | None:
+    """What the list leaves out: the ports and end of what does not run, and Podman's health.
+
+    None where it has been removed since the list. One that ended or began again meanwhile, as a container
+    in a crash loop does, is as far as it is known: its trouble is not its host's.
+    """
     if container.running and not engine.podman and not container.image.startswith(_ID):
         return container
     try:
@@ -101,7 +105,9 @@ def _completed(engine: Engine, container: Container) -> Container:
         if container.running and container.health == "starting":
             # Without systemd Podman never runs a health check by itself.
             return replace(container, health=_health(engine.healthcheck_run(container.name)))
-    except NotFoundError:  # removed since the list
+    except NotFoundError:
+        return None
+    except ContainerError:
         return container
     return container
 

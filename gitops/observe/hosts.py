@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from gitops.channel import Channel
-from gitops.channel.failures import HostSetupError, UnreachableError
+from gitops.channel.failures import HostSetupError, ProxyError, UnreachableError
 from gitops.errors import GitopsError
 from gitops.model.edge import Running
 from gitops.model.fleet import Fleet, Host
 from gitops.model.observed import Container, Observed, ObservedHost, ProxyServer
 from gitops.observe import containers, files, haproxy
+
+log = logging.getLogger(__name__)
 
 SIDE_BY_SIDE = 64
 LOOKS = 4  # at files and HAProxy, while deployments change them
@@ -58,6 +61,10 @@ def _observe(channel: Channel, host: Host) -> ObservedHost:
         return _ask(channel, host)
     except GitopsError as error:
         reason = error.message + (f" ({error.hint})" if error.hint else "")
+        return ObservedHost(host.name, reachable=False, error=reason)
+    except Exception as error:  # what one host answers must not stop the applications of the others
+        log.exception("%s: its answer cannot be read, please report it", host.name)
+        reason = f"its answer cannot be read: {type(error).__name__}: {error}"[:300]
         return ObservedHost(host.name, reachable=False, error=reason)
 
 
@@ -111,7 +118,7 @@ def _served(channel: Channel, host: Host) -> tuple[files.Files, Running | None, 
         if not (host.balances or kept.fragments):
             return kept, None, ()
         running, servers = None, ()
-        with suppress(UnreachableError, HostSetupError):
+        with suppress(UnreachableError, HostSetupError, ProxyError):
             running, servers = haproxy.running(channel.proxy())
         if running is None or (running.mark == kept.mark and not kept.loading):
             break

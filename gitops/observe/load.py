@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from gitops.channel import Channel, Engine, Proxy
-from gitops.channel.failures import HostSetupError, NotFoundError
+from gitops.channel.failures import ContainerError, HostSetupError, NotFoundError
 from gitops.channel.proxy import Stat
 from gitops.errors import GitopsError
 from gitops.model.fleet import Fleet
@@ -120,7 +120,7 @@ def container_load(
             continue
         try:
             found[service, entry["Id"]] = of_container(engine.stats(entry["Id"]))
-        except NotFoundError:  # it went in this moment
+        except (NotFoundError, ContainerError):  # it went in this moment
             continue
     return found
 

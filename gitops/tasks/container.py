@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from gitops.channel.engine import Engine
-from gitops.channel.failures import EngineError, NotFoundError, PortTakenError
+from gitops.channel.failures import ContainerError, EngineError, NotFoundError, PortTakenError
 from gitops.channel.faults import fault_of, named_ports
 from gitops.tasks.outcome import LOG_LINES, Outcome, TaskError
 
@@ -161,14 +162,13 @@ def remove(engine: Engine, name: str, grace_s: float, *, check: bool = False) ->
     _own(there, name)
     if check:
         return Outcome(changed=True, message=f"{name} would be stopped and removed")
-    try:
-        if there["State"].get("Paused"):
-            engine.unpause(name)  # it has to hear the stop signal
-        if there["State"]["Running"]:
-            engine.stop(name, grace_s=grace_s)
+    with suppress(NotFoundError):  # somebody else was quicker: what we wanted
+        with suppress(ContainerError):  # one in a crash loop may have ended, or begun again, since the look
+            if there["State"].get("Paused"):
+                engine.unpause(name)  # it has to hear the stop signal
+            if there["State"]["Running"]:
+                engine.stop(name, grace_s=grace_s)
         engine.remove(name, force=True)
-    except NotFoundError:
-        pass  # somebody else was quicker: what we wanted
     return Outcome(changed=True, message=f"{name} stopped and removed")
 
 

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,14 @@ from gitops.channel import http
 from gitops.channel.engine import About, Engine, with_tag
 from gitops.channel.failures import (
     ChannelTimeoutError,
+    ContainerError,
+    DiskFullError,
     EngineBrokenError,
     EngineError,
     EngineHangsError,
     NotFoundError,
 )
+from gitops.channel.faults import fault_of
 
 VERSION = b'{"Version": "20.10.24", "MinAPIVersion": "1.12", "Components": []}'
 PODMAN_PING = b"HTTP/1.1 200 OK\r\nLibpod-Api-Version: 4.3.1\r\nContent-Length: 2\r\n\r\nOK"
@@ -170,6 +174,68 @@ def test_what_breaks_in_the_middle_is_asked_again_only_if_that_is_safe(
     assert [request for request, _ in server.seen if request.startswith("POST")] == [
         "POST /v1.41/containers/create?name=web"
     ]
+
+
+ABOUT_ONE: dict[str, Callable[[Engine], object]] = {
+    "inspect": lambda engine: engine.inspect("web"),
+    "stats": lambda engine: engine.stats("web"),
+    "start": lambda engine: engine.start("web"),
+    "unpause": lambda engine: engine.unpause("web"),
+    "stop": lambda engine: engine.stop("web"),
+    "kill": lambda engine: engine.kill("web"),
+    "remove": lambda engine: engine.remove("web"),
+    "wait": lambda engine: engine.wait("web", timeout_s=1),
+    "logs": lambda engine: engine.logs("web"),
+    "follow_logs": lambda engine: engine.follow_logs("web"),
+    "exec": lambda engine: engine.exec("web", ["true"], timeout_s=1),
+    "healthcheck_run": lambda engine: engine.healthcheck_run("web"),
+    "last_exit": lambda engine: engine.last_exit("web"),
+}
+NOT_REFUSED = {"last_exit"}  # asks the engine's events, which are not about one container
+
+
+def test_every_call_about_one_container_is_known() -> None:
+    methods = {
+        name
+        for name, method in vars(Engine).items()
+        if callable(method) and not name.startswith("_") and "name" in signature(method).parameters
+    }
+    others = {"create", "ensure_network", "ensure_volume", "remove_image", "remove_network", "remove_volume"}
+    assert methods - others == ABOUT_ONE.keys()
+
+
+@pytest.mark.parametrize("call", sorted(ABOUT_ONE.keys() - NOT_REFUSED))
+@pytest.mark.parametrize(
+    ("status", "words", "kind"),
+    [
+        ("404 Not Found", "No such container: web", NotFoundError),
+        ("409 Conflict", "container web is not running", ContainerError),
+        ("500 Internal Server Error", "container state improper", ContainerError),
+        (
+            "500 Internal Server Error",
+            "container 12ab does not exist in database: no such container",
+            NotFoundError,
+        ),
+        ("500 Internal Server Error", "no space left on device", DiskFullError),
+    ],
+)
+def test_a_refusal_about_one_container_is_that_container_s(
+    server: Server, engine: Engine, call: str, status: str, words: str, kind: type[EngineError]
+) -> None:
+    assert engine.about.kind == "docker"
+    server.answers += [reply(json.dumps({"message": words}).encode(), status)]
+    with pytest.raises(kind) as caught:
+        ABOUT_ONE[call](engine)
+    assert caught.value.where is not None
+    assert caught.value.where.container == "web"
+    assert (fault_of(caught.value) is None) is (kind is not DiskFullError)
+
+
+def test_a_refusal_about_all_containers_is_none_of_one(server: Server, engine: Engine) -> None:
+    server.answers += [reply(b'{"message": "broken"}', "500 Internal Server Error")]
+    with pytest.raises(EngineError) as caught:
+        engine.containers()
+    assert not isinstance(caught.value, ContainerError)
 
 
 def test_no_answer_in_time(server: Server, engine: Engine) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gitops.channel.failures import ContainerError, EngineError, NotFoundError
 from gitops.model.observed import Found, Release
 from gitops.model.size import Size
 from gitops.observe.containers import parse, read
@@ -133,6 +134,25 @@ def test_one_call_tells_all_where_everything_runs() -> None:
     assert [container.name for container in found] == ["shop-web-2-abc"]
     assert used == (8080, 20001, 20053)
     assert engine.inspected == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "left"),
+    [
+        (NotFoundError("container 12 does not exist in database", status=500), []),
+        (ContainerError("container web is not running", status=409), ["shop-web-2-abc"]),
+    ],
+)
+def test_a_container_that_goes_or_crashes_between_list_and_look_is_no_fault_of_its_host(
+    error: EngineError, left: list[str]
+) -> None:
+    class Crashing(FakeEngine):
+        def inspect(self, name: str) -> dict[str, Any]:  # noqa: ARG002 - as the engine's
+            raise error
+
+    engine = Crashing([entry(State="exited", Status="Exited (1) now", Ports=[])], {})
+    found, _ = read(engine, "h1")  # type: ignore[arg-type]  # a fake
+    assert [container.name for container in found] == left
 
 
 def test_what_has_ended_still_has_its_ports() -> None:
