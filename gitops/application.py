@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -137,6 +138,21 @@ class Application:
             for commit, reason in self.store.quarantined(self.name).items()
             if now.recorded(failed_with.get(commit, "")) == now
         }
+
+    def resolve(self, revision: str) -> str:
+        """The full SHA of a commit, branch or tag of the repo, fetched first.
+
+        Args:
+            revision: as git names it, with `~N` and `^` behind; `HEAD` is the newest of what is followed.
+
+        Raises:
+            PermanentError: there is no such commit.
+        """
+        newest = self.fetch()
+        name = re.split(r"[~^]", revision, maxsplit=1)[0]
+        steps = revision.removeprefix(name)
+        commit = newest if name == "HEAD" else self.clone.resolve(name)
+        return self.clone.ancestor(commit, steps) if steps else commit
 
     def at(self, commit: str, settings: CommitSettings | None = None) -> Desired:
         """What the commit says, with the image digests that are recorded for it.

@@ -31,6 +31,7 @@ EXIT = {"succeeded": 0, "nothing": 0, "rolled-back": 3}  # of sync and rollback;
 cli = typer.Typer(
     help="git push -> the fleet serves that commit; or it is back on the last one by itself, and says why.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -7,12 +7,14 @@ of the deployment, then the result, or why there is none.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
+import os
 import socket
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -81,6 +83,32 @@ def ask(config: Path, asked: Asked, listen: Callable[[], Show]) -> View | None:
             else:
                 raise PermanentError(told["error"], hint=told["hint"])
     raise PermanentError("the service ended before it was done", hint=f"gitops history {asked.app}")
+
+
+@contextmanager
+def only_service(config: Path) -> Iterator[None]:
+    """Sees to it that one service follows a configuration file, until the block ends.
+
+    Raises:
+        PermanentError: another one does, with its process; nothing of it is touched.
+    """
+    place = service_socket(config).with_suffix(".pid")
+    with place.open("a+", encoding="ascii") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise PermanentError(
+                f"a service follows {config} already: process {file.read().strip() or 'unknown'}",
+                hint="it reloads the file by itself; to replace it, stop that process first",
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
 
 
 class Door:

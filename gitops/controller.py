@@ -18,7 +18,7 @@ from gitops.application import Application
 from gitops.autoscaler import Autoscaler
 from gitops.config import Settings, load
 from gitops.connections import Connections
-from gitops.control import Asked, Door, Show, View
+from gitops.control import Asked, Door, Show, View, only_service
 from gitops.errors import GitopsError, PermanentError
 from gitops.execute.events import Event
 from gitops.execute.standby import Standby
@@ -51,6 +51,7 @@ LOGGED = frozenset(
         "fence",
         "scale",
         "drift",
+        "waits",
         "settings",
     }
 )
@@ -188,8 +189,7 @@ class Worker:
         if asked.trigger == "drain":
             commit = app.store.good(app.name) or ""
         elif asked.revision:
-            app.fetch()
-            commit = app.clone.resolve(asked.revision)
+            commit = app.resolve(asked.revision)
         if asked.confirm:
             app.store.lift(app.name, commit or app.fetch())
 
@@ -316,8 +316,13 @@ class Service:
         Raises:
             InvalidInputError: the configuration is wrong at the start. Later mistakes in it
                 are logged, and the last good one stays.
+            PermanentError: another service follows this file.
         """
         settings = load(self._config)
+        with only_service(self._config):
+            self._serve(settings)
+
+    def _serve(self, settings: Settings) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.stop())
         watch = Watch(self._config, self._changed.set)

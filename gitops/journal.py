@@ -15,6 +15,9 @@ from gitops.model.observed import Observed
 from gitops.model.run import Run
 from gitops.store.records import Ask, Store
 
+MOST_OF_A_REASON = 8_000
+"""Characters of a reason that are kept: it is stored, logged and shown by every history."""
+
 Report = Callable[[Event], None]
 
 
@@ -40,6 +43,8 @@ class Journal:
 
     def move(self, state: State, reason: str = "") -> Deployment:
         """Moves the deployment to its next state and tells of it."""
+        if len(reason) > MOST_OF_A_REASON:
+            reason = f"{reason[:MOST_OF_A_REASON]} [cut]"
         self.deployment = self.store.transition(self.deployment.id, state, reason=reason, undone=self.undone)
         self.tell("state", state if not reason else f"{state}: {reason}")
         return self.deployment

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from gitops.channel import Channel
-from gitops.channel.engine import Lines
+from gitops.channel.engine import MOST_FOLLOWED, Lines
 from gitops.errors import GitopsError
 from gitops.model.observed import Container
 from gitops.terminal import printable
@@ -51,7 +51,7 @@ def label(container: Container) -> str:
 def _read(channels: Mapping[str, Channel], containers: Sequence[Container], tail: int) -> Iterator[Line]:
     def last_lines(container: Container) -> list[str]:
         try:
-            return channels[container.host].engine().logs(container.id, tail=tail)
+            return channels[container.host].engine().logs(container.id, tail=tail, most=MOST_FOLLOWED)
         except GitopsError as problem:
             return [_unreadable(problem)]
 

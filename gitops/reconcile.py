@@ -148,7 +148,8 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         app.standby.warm()  # a rollout is likely: its playbook's program is loaded meanwhile
     mends = aim.same and request.trigger in AUTOMATIC
     left = left_alone(app) if mends else {}
-    terms = Terms(tolerate=app.settings.tolerate_unreachable, jobs=jobs)
+    # By hand it goes back at once, too: by rollback_config, and without a trial of what was good.
+    terms = Terms(tolerate=app.settings.tolerate_unreachable, jobs=jobs, rollback=not jobs)
 
     try:
         desired = app.at(commit, aim.settings)

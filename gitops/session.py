@@ -19,10 +19,12 @@ from gitops.execute.standby import Standby
 from gitops.healing import left_alone, mending
 from gitops.journal import Report
 from gitops.logs import Line, container_logs
+from gitops.model.deployment import Deployment
 from gitops.model.observed import Observed
 from gitops.model.plan import Plan
 from gitops.observe.hosts import observe
 from gitops.places import find_config
+from gitops.plan.guard import ConfirmationRequiredError, removal_guard
 from gitops.plan.orphans import Orphan, orphans
 from gitops.planning import Terms, plan_for, together
 from gitops.reconcile import Request, Result, left_half_way, reconcile
@@ -74,10 +76,8 @@ class Session:
         return app
 
     def resolve(self, name: str, revision: str) -> str:
-        """The full SHA of a commit, branch or tag of the application's repo."""
-        app = self.application(name)
-        app.fetch()
-        return app.clone.resolve(revision)
+        """The full SHA of a commit, branch or tag of the application's repo; HEAD is the one followed."""
+        return self.application(name).resolve(revision)
 
     def reconcile(
         self, name: str, request: Request, show: Report, *, wait_s: float, say: Callable[[str], None]
@@ -91,20 +91,23 @@ class Session:
         if self.store.paused(name):
             raise PermanentError(f"{name} is paused", hint=f"gitops resume {name}")
         deadline = time.monotonic() + wait_s
+        told = ""
         while True:
             try:
                 return reconcile(app, request, show)
             except ContendedError as problem:
                 if time.monotonic() > deadline:
                     raise
-                say(str(problem))
+                if str(problem) != told:  # once, not at every try
+                    told = str(problem)
+                    say(told)
                 time.sleep(RETRY_S)
 
     def plan(self, name: str, revision: str) -> views.View:
         """`gitops plan`."""
-        plan, observed = self._planned(name, revision)
+        plan, observed, held = self._planned(name, revision)
         finals = {place: fragment(plan.stack, None, plan.backends, place.after) for place in plan.places}
-        return views.plan_view(plan, observed, finals)
+        return views.plan_view(plan, observed, finals, held)
 
     def render(self, name: str, revision: str, out: Path) -> None:
         """`gitops render`: writes the run folder of the plan.
@@ -114,10 +117,11 @@ class Session:
         """
         if out.exists() and any(out.iterdir()):
             raise PermanentError(f"{out} is not empty", hint="name a new folder")
-        plan, _ = self._planned(name, revision)
+        plan, _, _ = self._planned(name, revision)
         write(rendered(plan, deployment_id=f"render-{plan.commit[:12]}"), out)
 
-    def _planned(self, name: str, revision: str) -> tuple[Plan, Observed]:
+    def _planned(self, name: str, revision: str) -> tuple[Plan, Observed, str]:
+        """The plan, what the hosts report, and why it would not be carried out by itself, or empty."""
         app = self.application(name)
         desired = app.at(self.resolve(name, revision) if revision else app.fetch())
         previous = app.good()
@@ -127,7 +131,14 @@ class Session:
         desired = app.counted(app.resolved(desired, channels, observed, record=False), observed)
         previous = app.counted(previous, observed) if previous else None
         terms = Terms(tolerate=app.settings.tolerate_unreachable)
-        return plan_for(desired, previous, observed, app.premises, terms), observed
+        plan = plan_for(desired, previous, observed, app.premises, terms)
+        why = self.store.quarantined(name).get(plan.commit)
+        held = f"quarantined: {why} (gitops retry {name})" if why else ""
+        try:
+            removal_guard(previous.stack if previous else None, desired.stack, fleet=desired.fleet)
+        except ConfirmationRequiredError as problem:
+            held = held or str(problem)
+        return plan, observed, held
 
     def rollback(self, name: str, revision: str) -> Request:
         """The rollback to the previous good commit, or to the one named.
@@ -144,7 +155,7 @@ class Session:
         half_way = last is not None and left_half_way(app, last.commit)
         present = last.commit if last and half_way else next(iter(goods), "")
         if revision:
-            target = app.clone.resolve(revision)
+            target = app.resolve(revision)
         elif last and half_way and last.trigger == "settings":
             target = last.previous_commit  # the same commit, as it was read before
         else:
@@ -161,6 +172,7 @@ class Session:
         """Releases an application; a commit that was left half-way is taken up again."""
         app = self.application(name)
         self.store.set_paused(name, paused=False)
+        self.store.set_message(name, "")
         for commit in self.store.quarantined(name):
             if left_half_way(app, commit):
                 self.store.lift(name, commit)
@@ -174,6 +186,8 @@ class Session:
         lifted = [sha for sha in sorted(held) if sha.startswith(revision)]
         for commit in lifted:
             self.store.lift(name, commit)
+        if lifted:
+            self.store.set_message(name, "")
         return lifted
 
     def status(self, name: str) -> views.View:
@@ -214,6 +228,7 @@ class Session:
             changed=changed,
             readings=self.store.replicas.readings(name),
             retry=self.store.retries.of(name),
+            waits_for=self._waits_for(last),
         )
         return {**view, "not_in_config": views.orphan_views(self.orphans(observed))}
 
@@ -232,6 +247,17 @@ class Session:
     def orphans(self, observed: Observed) -> tuple[Orphan, ...]:
         """The applications on hosts that gitops.yaml does not name, and those that it named before."""
         return orphans(observed, self.settings.apps, self.store.deployed())
+
+    def _waits_for(self, last: Deployment | None) -> str:
+        """What the rollout that runs waits for, such as a person who promotes it; empty for nothing."""
+        if last is None or last.outcome != "running":
+            return ""
+        told = [each for each in self.store.events(last.id) if each.kind in {"waits", "ok", "state"}]
+        waiting = next((n for n in reversed(range(len(told))) if told[n].kind == "waits"), None)
+        if waiting is None:
+            return ""
+        ended = any(each.kind == "state" or "promoted" in each.message for each in told[waiting + 1 :])
+        return "" if ended else told[waiting].message
 
     def history(self, name: str, limit: int) -> views.View:
         """`gitops history`."""

@@ -35,6 +35,7 @@ def status_view(
     changed: Sequence[str] = (),
     readings: Mapping[str, Reading] | None = None,
     retry: Retry | None = None,
+    waits_for: str = "",
 ) -> View:
     """`gitops status APP`.
 
@@ -51,6 +52,7 @@ def status_view(
         changed: settings that decide what a commit says and are others now, `path: deploy -> ops`.
         readings: of services whose count of replicas follows their load, what was last read.
         retry: the commit that is tried again, as a host was at fault.
+        waits_for: what the rollout that runs waits for, such as a person, or empty.
     """
     waits = retry is not None and retry.commit == target and target not in quarantined
     progressing = last is not None and last.outcome == "running"
@@ -68,10 +70,17 @@ def status_view(
         "commit": good,
         "target_commit": target,
         "quarantined": sorted(quarantined),
+        "quarantine": [
+            {"commit": sha, "reason": why}
+            for sha, why in sorted(quarantined.items())
+            if sha == target or not target
+        ],
+        "waits": waits_for,
         "retry": _retry_view(retry) if retry is not None and waits else None,
         "message": message,
         "settings_changed": list(changed),
-        "drift": _drift_views(plan) if good else [],
+        # What a rollout is about to bring is no drift.
+        "drift": _drift_views(plan) if good and not progressing else [],
         "services": services,
         "hosts": [
             {"name": host.name, "state": _host_state(host, plan), "error": host.error}
@@ -289,7 +298,7 @@ def _phases(deployment: Deployment) -> dict[str, float]:
     return {name: round(seconds, 3) for name, seconds in total.items()}
 
 
-def plan_view(plan: Plan, observed: Observed, finals: Mapping[Place, str]) -> View:
+def plan_view(plan: Plan, observed: Observed, finals: Mapping[Place, str], held: str = "") -> View:
     """`gitops plan APP`; of each place the diff is that of its first host, as all have the same fragment."""
     diff = [line for place, text in finals.items() for line in _diff(plan.app, place, text, observed)]
     return {
@@ -297,6 +306,7 @@ def plan_view(plan: Plan, observed: Observed, finals: Mapping[Place, str]) -> Vi
         "commit": plan.commit,
         "from_commit": plan.from_commit,
         "changes": plan.changes,
+        "held": held,
         "absent": [{"host": each.host.name, "reason": each.reason} for each in plan.absent],
         "bound": [
             {"service": keep.service, "slot": keep.slot, "host": keep.host, "reason": keep.reason}

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -46,6 +47,16 @@ class About:
     kind: str
     version: str
     api: str
+
+
+MOST_OF_A_LINE = 500
+"""Characters of a line of a container's output that are told of it."""
+
+MOST_FOLLOWED = 16 * 1024
+"""The same for whoever asks for a container's log."""
+
+MOST_OUTPUT = 64 * 1024
+"""Bytes of what a command says that is run in a container, such as a health check."""
 
 
 class Engine:
@@ -152,16 +163,17 @@ class Engine:
         answer = self._post(path, {"condition": "not-running"}, timeout_s=timeout_s)
         return int(answer["StatusCode"])
 
-    def logs(self, name: str, *, tail: int = 20) -> list[str]:
-        """The last lines of a container's output, both streams, in order."""
+    def logs(self, name: str, *, tail: int = 20, most: int = MOST_OF_A_LINE) -> list[str]:
+        """The last lines of a container's output, both streams, in order, each of so many characters."""
         query = {"stdout": "true", "stderr": "true", "tail": str(tail)}
         stream = self._open("GET", f"/containers/{_name(name)}/logs", query, timeout_s=TIMEOUT_S)
-        return list(Lines(stream, _text_lines))
+        return list(Lines(stream, partial(_text_lines, most=most)))
 
     def follow_logs(self, name: str, *, tail: int = 20) -> Lines[str]:
         """The last lines and every one that comes, until the container ends or `close` is called."""
         query = {"stdout": "true", "stderr": "true", "follow": "true", "tail": str(tail)}
-        return Lines(self._open("GET", f"/containers/{_name(name)}/logs", query, timeout_s=None), _text_lines)
+        stream = self._open("GET", f"/containers/{_name(name)}/logs", query, timeout_s=None)
+        return Lines(stream, partial(_text_lines, most=MOST_FOLLOWED))
 
     def exec(self, name: str, argv: Sequence[str], *, timeout_s: float) -> tuple[int, str]:
         """Runs a command in a running container.
@@ -425,18 +437,34 @@ def _frames(stream: Stream) -> Iterator[tuple[int, bytes]]:
 
 
 def _texts(stream: Stream) -> Iterator[str]:
+    """Pieces of a command's output, up to a limit; what follows is read and dropped."""
+    left = MOST_OUTPUT
     for _, data in _frames(stream):
-        yield data.decode(errors="replace")
+        if piece := data[:left]:
+            yield piece.decode(errors="replace")
+        left -= len(piece)
 
 
-def _text_lines(stream: Stream) -> Iterator[str]:
-    """Whole lines, each of one stream: a piece may end in the middle of a line."""
+def _text_lines(stream: Stream, most: int) -> Iterator[str]:
+    """Whole lines, each of one stream: a piece may end in the middle of a line. See `told`."""
     open_lines: dict[int, bytes] = {}
     for number, data in _frames(stream):
-        *lines, rest = (open_lines.get(number, b"") + data).split(b"\n")
-        yield from (line.decode(errors="replace").removesuffix("\r") for line in lines)
-        open_lines[number] = rest
-    yield from (rest.decode(errors="replace") for rest in open_lines.values() if rest)
+        *lines, rest = data.split(b"\n")
+        for line in lines:
+            yield told(open_lines.pop(number, b"") + line, most)
+        # Of a line without an end no more is kept than is told of it.
+        open_lines[number] = (open_lines.get(number, b"") + rest)[: _WIDEST * most + 1]
+    yield from (told(rest, most) for rest in open_lines.values() if rest)
+
+
+def told(line: bytes, most: int = MOST_OF_A_LINE) -> str:
+    """A line of a container as it is shown, recorded and logged: limited, without control characters."""
+    text = line[: _WIDEST * most + 1].decode(errors="replace").removesuffix("\r")
+    shown = (c if c.isprintable() or c == "\t" else f"\\x{ord(c):02x}" for c in text[:most])
+    return "".join(shown) + (" [cut]" if len(text) > most else "")
+
+
+_WIDEST = 4  # bytes of a character in UTF-8
 
 
 def _json_lines(stream: Stream) -> Iterator[Json]:

@@ -105,7 +105,7 @@ def _step_of(raw: Mapping[str, Any]) -> Event | None:
         replica, lines = heard
         text = "\n".join([f"{replica} said:", *(f"  | {line}" for line in lines)])
         return Event(at=at, kind="job", message=text, host=host, data={"replica": replica, "lines": lines})
-    kind = "changed" if mark == story.DONE else "ok"
+    kind = {story.DONE: "changed", story.WAITS: "waits"}.get(mark, "ok")
     return Event(at=at, kind=kind, message=message, host=host)
 
 

@@ -33,6 +33,7 @@ app = typer.Typer(
     name="lab",
     help="A real fleet on this machine: hosts with their own sshd and engine, edges, a registry, Git.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -39,7 +39,9 @@ def status_text(view: View) -> str:
     facts.append(f"  commit       {view['commit'] or 'none yet'}")
     if view["target_commit"] != view["commit"]:
         facts.append(f"  target       {view['target_commit'] or 'not known'}")
-    facts += [f"  quarantined  {sha}" for sha in view["quarantined"]]
+    held_back = [f"{each['commit']}: {each['reason']}" for each in view["quarantine"]]
+    facts += [f"  quarantined  {_indented(told, 15)}" for told in held_back]
+    facts += [f"  waits        {view['waits']}"] if view.get("waits") else []
     if retry := view.get("retry"):
         told = (
             f"{retry['commit']} at {retry['next_at']}, after {retry['attempts']} attempts: {retry['reason']}"
@@ -146,7 +148,8 @@ def history_text(view: View) -> str:
 def plan_text(view: View) -> str:
     """`gitops plan`: the steps in order, what is kept, and how haproxy.cfg changes."""
     way = f"{view['from_commit'][:SHORT] or 'nothing'} -> {view['commit'][:SHORT]}"
-    notes = view["notes"]
+    held = f"held: {view['held']}" if view["held"] else ""
+    notes = "\n".join(part for part in (held, view["notes"]) if part)
     if not view["changes"]:
         return "\n".join(part for part in (f"{view['app']}: {way}: nothing to do", notes) if part)
     steps = columns(

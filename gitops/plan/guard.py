@@ -22,15 +22,16 @@ def removal_guard(previous: Stack | None, desired: Stack, *, fleet: Fleet | None
         fleet: the hosts, where an inventory without container hosts is to be refused too.
 
     Raises:
-        ConfirmationRequiredError: more than half of the services (and at least two) would
-            be removed, or no container host is left for those that run.
+        ConfirmationRequiredError: more than half of the services (and at least two) would be
+            removed, or all of them, or no container host is left for those that run.
     """
     if previous is None or not previous.services:
         return
     hint = f"if that is meant: gitops sync {desired.app} --confirm"
     kept = {service.name for service in desired.services}
     lost = [service.name for service in previous.services if service.name not in kept]
-    if len(lost) >= _FEW and 2 * len(lost) > len(previous.services):
+    most = len(lost) >= _FEW and 2 * len(lost) > len(previous.services)
+    if most or not desired.services:
         raise ConfirmationRequiredError(
             f"{len(lost)} of {len(previous.services)} services would be removed: {', '.join(sorted(lost))}",
             hint=hint,

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gitops.errors import PermanentError
-from gitops.model.plan import Place, Plan, Retire, Start
+from gitops.model.plan import Place, Plan, Retire, ShiftPhase, Start
 from gitops.model.run import HERE
 from gitops.plan.judged import Judged, judged
 from gitops.render.environment import environment
@@ -202,6 +202,7 @@ def _judging(plan: Plan, work: Judging) -> tuple[str, dict[str, Any]]:
         "service": work.service,
         "backends": [backend_name(plan.app, work.service, target) for target in targets],
         "percent": work.percent,
+        **({"of": list(_number(plan, work))} if trial.manual else {}),
         "new": [{"host": host, "name": name} for host, name in trial.new],
         "old": list(trial.old),
         "pause_s": trial.pause_s,
@@ -209,6 +210,13 @@ def _judging(plan: Plan, work: Judging) -> tuple[str, dict[str, Any]]:
         "judge": asdict(trial.judge),
         "back": [_place(place, work.file(place)) for place in work.places],
     }
+
+
+def _number(plan: Plan, work: Judging) -> tuple[int, int]:
+    """Which of a service's trials it is, from 1, and how many there are."""
+    own = [p for p in plan.phases if isinstance(p, ShiftPhase) and p.trial and p.service == work.service]
+    shares = [phase.share.percent for phase in own]
+    return shares.index(work.percent) + 1, len(shares)
 
 
 def _who(places: Iterable[Place]) -> str:

@@ -25,6 +25,7 @@ __all__ = ["Clone", "FolderTree", "Tree", "check_ref", "check_url"]
 _SHA = re.compile(r"[0-9a-f]{40}")
 _SHA256_DIGITS = 64
 _KEEP = "refs/gitops/"
+_STEPS = re.compile(r"(?:[~^][0-9]{0,4})+")
 _FETCHED = "refs/remotes/origin/"
 _NAME = "gitops"
 _MAIL = "gitops@localhost"
@@ -129,6 +130,17 @@ class Clone:
         raise PermanentError(
             f"there is no commit {rev!r}", hint="name a commit of the branch that is followed"
         )
+
+    def ancestor(self, commit: str, steps: str) -> str:
+        """Return the full SHA of what is before a commit: `steps` as git has them, such as `~2` or `^`.
+
+        Raises:
+            PermanentError: there is no such commit.
+        """
+        found = _parse(self.folder, f"{commit}{steps}^{{commit}}") if _STEPS.fullmatch(steps) else None
+        if found is None:
+            raise PermanentError(f"there is no commit {steps} before {commit[:12]}")
+        return found
 
     def keep(self, commit: str, name: str) -> None:
         """Keep a commit for good under a name, also when its branch is rewritten; the same name moves on.

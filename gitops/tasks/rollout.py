@@ -18,7 +18,7 @@ from gitops.tasks.health import stand_monitor, wait_healthy
 from gitops.tasks.live import Live
 from gitops.tasks.login import own_login
 from gitops.tasks.outcome import Outcome, combined, side_by_side
-from gitops.tasks.story import DONE, SAID, UNCHANGED, saying
+from gitops.tasks.story import DONE, SAID, UNCHANGED, WAITS, saying
 from gitops.tasks.trial import Trial
 from gitops.tasks.walk import Cancelled, Step, Walk
 
@@ -203,6 +203,12 @@ class Rollout:
         )
         for host in self.balancers:
             self.tell(UNCHANGED, host, trial.about)
+        if step["manual"]:
+            number, of = step.get("of", (1, 1))
+            percent = f"step {number} of {of}, {step['percent']}%"
+            self.tell(
+                WAITS, self.balancers[0], f"{step['service']}: {percent}, waits for gitops promote {self.app}"
+            )
         return trial.stand()
 
     def _give_back(self, step: Step) -> None:

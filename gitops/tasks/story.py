@@ -6,9 +6,9 @@ import json
 import re
 from collections.abc import Sequence
 
-DONE, UNCHANGED, FAILED, SAID = "+", "=", "x", "|"
+DONE, UNCHANGED, FAILED, SAID, WAITS = "+", "=", "x", "|", "~"
 
-_LINE = re.compile(r"([+=x|]) (\S+): (.*)", re.DOTALL)
+_LINE = re.compile(r"([+=x|~]) (\S+): (.*)", re.DOTALL)
 
 
 def line(mark: str, host: str, message: str) -> str:

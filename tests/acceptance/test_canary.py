@@ -84,9 +84,15 @@ def test_a_good_canary_goes_through_all_steps_and_waits_where_a_person_has_to_pr
     assert "10% of the requests to 1 container" in plan
     assert "until `gitops promote sweet`" in plan
     with Load(shop.lab.address("e1"), host="sweet.test") as load, shop.serving():
-        for step in (["2", "9", "9"], ["2", "1", "1"]):  # with one new server and two old ones
+        for number, step in enumerate(
+            (["2", "9", "9"], ["2", "1", "1"]), start=1
+        ):  # one new, two old servers
             until(lambda step=step: sorted(weights(shop)) == sorted(step), 120, f"weights {step}")
             until(lambda: list((shop.folder.parent / "sweet").rglob("waiting")), 60, "a trial")
+            told = f"web: step {number} of 2, {('10%', '50%')[number - 1]}, waits for gitops promote sweet"
+            until(lambda told=told: told in shop.service_log, 30, told)
+            status = shop.read("status", shop.name)
+            assert (status["waits"], status["health"], status["drift"]) == (told, "progressing", [])
             assert shop.gitops("promote", shop.name).returncode == 0
         ended = shop.ended(commit)
         assert ended["outcome"] == "succeeded", ended

@@ -127,6 +127,17 @@ def test_rollback_by_hand_goes_to_the_previous_good_commit_and_stays(make_shop: 
     status = shop.read("status", shop.name)
     assert status["commit"] == first
     assert status["quarantined"] == [second]
+    assert [each["commit"] for each in status["quarantine"]] == [second]
+    held = shop.read("plan", shop.name)["held"]
+    assert held.startswith("quarantined: ")
+    assert held.endswith(f"(gitops retry {shop.name})")
+    # As the automatic way back does: all at once, not batch by batch.
+    run = max((shop.folder / "runs" / shop.name).iterdir())
+    starts = [line for line in (run / "rollout.yml").read_text().splitlines() if '"do": "start"' in line]
+    assert len(starts) == 3
+    assert not [line for line in starts if "start h" in line.partition('"after"')[2] and "web" in line], (
+        starts
+    )
     assert {s["image"] for s in status["services"]} == {shop.image("1")}
     assert shop.sync()["exit"] == 0
     assert shop.read("status", shop.name)["commit"] == first

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gitops.channel.folder import base_folder
-from gitops.control import Asked, Door, Show, View, ask
+from gitops.control import Asked, Door, Show, View, ask, only_service
 from gitops.errors import PermanentError, TransientError, Where
 from gitops.execute.events import Event
 from gitops.places import service_socket
@@ -91,3 +93,22 @@ def test_what_is_not_a_question_is_refused(config: Path, said: bytes) -> None:
         command.connect(str(service_socket(config)))
         command.sendall(said)
         assert b"does not understand" in command.makefile("rb").read()
+
+
+def test_one_service_follows_a_configuration_and_the_next_one_is_told_its_process(config: Path) -> None:
+    alone = f"from pathlib import Path; from gitops.control import only_service; c = Path({str(config)!r})"
+    wait = f"{alone}\nwith only_service(c): print('here', flush=True); input()"
+    program = [sys.executable, "-c", wait]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "here\n"
+        with (
+            pytest.raises(PermanentError, match=f"follows {config} already: process {first.pid}"),
+            only_service(config),
+        ):
+            pass
+        assert first.poll() is None, "nothing of it is touched"
+        first.kill()
+        first.wait()
+        with only_service(config):
+            pass  # what was killed holds nothing up

@@ -41,6 +41,8 @@ def status(**changes: Any) -> dict[str, Any]:
         "commit": A,
         "target_commit": A,
         "quarantined": [],
+        "quarantine": [],
+        "waits": "",
         "message": "",
         "drift": [],
         "services": [{**service, "replicas": [{**replica, "port": 20000, "commit": A}]}],
@@ -105,11 +107,20 @@ def test_status_counts_the_runs_of_a_job() -> None:
 
 
 def test_status_tells_what_is_held_back_and_why() -> None:
-    text = status_text(status(target_commit=B, quarantined=[B], message="web on h1 exited", commit=""))
+    held = [{"commit": B, "reason": "web on h2 is unhealthy"}]
+    text = status_text(
+        status(target_commit=B, quarantined=[B], quarantine=held, message="web on h1 exited", commit="")
+    )
     assert f"target       {B}" in text
-    assert f"quarantined  {B}" in text
+    assert f"quarantined  {B}: web on h2 is unhealthy" in text
     assert "web on h1 exited" in text
     assert "commit       none yet" in text
+
+
+def test_status_tells_whom_a_rollout_waits_for() -> None:
+    told = "web: step 1 of 2, 10%, waits for gitops promote shop"
+    assert f"  waits        {told}" in status_text(status(waits=told))
+    assert "waits" not in status_text(status())
 
 
 def test_status_shows_bounds_count_and_the_last_reading() -> None:
@@ -160,6 +171,7 @@ def test_plan_shows_steps_reasons_and_the_diff() -> None:
         "commit": B,
         "from_commit": A,
         "changes": 2,
+        "held": "",
         "notes": "degraded, without h3: no route to host\ndb.1 stays: its volume is on h4",
         "steps": [step],
         "haproxy_diff": "-a\n+b",

@@ -28,8 +28,10 @@ def test_losing_up_to_half_does_not(kept: int) -> None:
     removal_guard(FIFTY, replace(FIFTY, services=FIFTY.services[:kept]))
 
 
-def test_one_service_may_go() -> None:
-    removal_guard(stack_of({"web": {}}), stack_of({}))
+def test_one_service_may_go_but_not_the_last_one() -> None:
+    removal_guard(stack_of({"web": {}, "api": {}}), stack_of({"api": {}}))
+    with pytest.raises(ConfirmationRequiredError, match="1 of 1 services would be removed: web"):
+        removal_guard(stack_of({"web": {}}), stack_of({}))
 
 
 def test_a_first_deployment_is_free() -> None:

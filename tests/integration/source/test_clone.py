@@ -49,6 +49,16 @@ def test_a_commit_is_found_by_its_beginning_and_by_its_branch(origin: Origin, cl
         clone.resolve("1234567")
 
 
+def test_what_is_before_a_commit_is_found_as_git_names_it(origin: Origin, clone: Clone) -> None:
+    first, second, third = (origin.commit({"a": text}) for text in "123")
+    clone.fetch("main")
+    for steps, found in (("~1", second), ("~2", first), ("^", second), ("~^", first), ("~0", third)):
+        assert clone.ancestor(third, steps) == found, steps
+    for steps in ("~3", "^2", "~x", "~1; touch x", "--help"):
+        with pytest.raises(PermanentError, match="there is no commit"):
+            clone.ancestor(third, steps)
+
+
 def test_a_tag_means_its_commit_and_a_branch_goes_before_a_tag(origin: Origin, clone: Clone) -> None:
     first = origin.commit({"a": "1"})
     origin.git("tag", "-a", "v1", "-m", "one", at=origin.work)

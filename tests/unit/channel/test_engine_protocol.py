@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gitops.channel import http
-from gitops.channel.engine import About, Engine, with_tag
+from gitops.channel.engine import About, Engine, told, with_tag
 from gitops.channel.failures import (
     ChannelTimeoutError,
     ContainerError,
@@ -414,3 +414,26 @@ def test_an_answer_that_is_no_json_is_an_error(server: Server, engine: Engine) -
     server.answers += [reply(b"<html>")]
     with pytest.raises(EngineError, match="not JSON"):
         engine.containers()
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (b"plain", "plain"),
+        (b"ends\r", "ends"),
+        (b"\x1b[31mred\x07\x00", r"\x1b[31mred\x07\x00"),
+        (b"\xff\xfe", "\ufffd\ufffd"),
+        ("\u202egnp".encode(), r"\x202egnp"),
+        (b"x" * 500, "x" * 500),
+        (b"x" * 501, "x" * 500 + " [cut]"),
+        ("\u00e4".encode() * 600, "\u00e4" * 500 + " [cut]"),
+    ],
+)
+def test_lines_of_containers_are_limited_and_hold_no_control_characters(line: bytes, shown: str) -> None:
+    assert told(line) == shown
+
+
+def test_a_line_without_an_end_takes_no_memory_and_is_cut(server: Server, engine: Engine) -> None:
+    frames = [frame(1, b"y" * 60_000) for _ in range(50)]
+    server.answers += [chunked(*frames, frame(1, b"\nlast\n"))]
+    assert engine.logs("web") == ["y" * 500 + " [cut]", "last"]
