@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from gitops.channel import Channel
 from gitops.channel.engine import Json, Lines
@@ -13,6 +14,7 @@ from gitops.errors import GitopsError
 from gitops.model.edge import CONFIG, PORTS_MAP, ROUTES_MAP
 from gitops.observe import haproxy
 from gitops.observe.files import FOLDER
+from gitops.watch.checks import Checks
 from gitops.watch.presence import Presence
 from gitops.watch.signs import Files, Servers, Sign, of_event, of_files, of_servers, running_of
 
@@ -27,10 +29,11 @@ SUMS = r'cd "$1" 2>/dev/null && shift && exec cksum */release.json */haproxy.cfg
 
 
 class HostWatch:
-    """Two threads that tell of what happens on a host. They reconnect for as long as it takes.
+    """Threads that tell of what happens on a host. They reconnect for as long as it takes.
 
-    One hangs on the engine's stream of events. The other asks for the files of this project and,
-    where one of them is served, for HAProxy's servers: that is the sign of life, too.
+    One hangs on the engine's stream of events. Another asks for the files of this project and,
+    where one of them is served, for what HAProxy runs: that is the sign of life, too. On Podman a
+    third one runs the health checks that the engine does not run: see `gitops.watch.checks`.
     """
 
     def __init__(
@@ -56,7 +59,10 @@ class HostWatch:
         self._stopping = threading.Event()
         self._hurry = threading.Event()  # something has happened: ask now
         self._stream: Lines[Json] | None = None
-        targets = [self._ask_on, *([self._follow_on] if engine else [])]
+        checks = Checks(channel, ready=lambda: not self.presence.misses, tell=self._say)
+        check_on = partial(checks.run_on, self._stopping)
+        targets: list[Callable[[], None]] = [self._ask_on]
+        targets += [self._follow_on, check_on] if engine else []
         self._threads = [
             threading.Thread(target=target, name=f"watch-{channel.name}", daemon=True) for target in targets
         ]

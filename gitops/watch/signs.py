@@ -44,7 +44,8 @@ def of_event(host: str, event: Mapping[str, Any]) -> Sign | None:
     labels = actor.get("Attributes") or {}
     action = str(event.get("Action") or event.get("status") or "")
     app = str(labels.get(LABEL_APP) or "")
-    if not app or not (action in CHANGES or action.startswith("health_status")):
+    # Podman tells of every check that is run, without its result: see `gitops.watch.checks`.
+    if not app or not (action in CHANGES or action.startswith("health_status:")):
         return None
     return Sign(host, f"container {labels.get('name', '')}: {action}", app)
 
