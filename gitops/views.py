@@ -66,7 +66,14 @@ def status_view(
     return {
         "app": app,
         "sync": _sync(plan, good, target, lost, changed),
-        "health": _health(plan, services, lost, last=last, progressing=progressing, paused=paused),
+        "health": _health(
+            plan,
+            services,
+            [*lost, *(c.name for c in containers if c.crashing)],
+            last=last,
+            progressing=progressing,
+            paused=paused,
+        ),
         "commit": good,
         "target_commit": target,
         "quarantined": sorted(quarantined),
@@ -81,6 +88,11 @@ def status_view(
         "settings_changed": list(changed),
         # What a rollout is about to bring is no drift.
         "drift": _drift_views(plan) if good and not progressing else [],
+        "crashing": [
+            {"what": f"{c.service}.{c.slot}", "host": c.host, "restarts": c.restarts}
+            for c in containers
+            if c.crashing
+        ],
         "services": services,
         "hosts": [
             {"name": host.name, "state": _host_state(host, plan), "error": host.error}
@@ -137,7 +149,7 @@ def _sync(plan: Plan | None, good: str, target: str, lost: Sequence[str], change
 def _health(
     plan: Plan | None,
     services: Sequence[View],
-    lost: Sequence[str],
+    troubled: Sequence[str],
     *,
     last: Deployment | None,
     progressing: bool,
@@ -151,7 +163,7 @@ def _health(
         return "unknown"
     short = any(service["healthy"] < service["desired"] for service in services)
     done_without = last is not None and last.degraded and last.commit == plan.commit and not plan.empty
-    return "degraded" if short or lost or done_without else "healthy"
+    return "degraded" if short or troubled or done_without else "healthy"
 
 
 def _service_names(plan: Plan | None, containers: Sequence[Container]) -> list[str]:
@@ -204,6 +216,7 @@ def _service_view(
                 "container": c.name,
                 "id": c.id,
                 "state": _state(c),
+                "restarts": c.restarts or 0,
                 "port": c.ports[0][1] if c.ports else None,
                 "commit": c.commit,
             }

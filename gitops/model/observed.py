@@ -39,7 +39,8 @@ class Container:
     state: ContainerState
     health: Health = "none"
     exit_code: int | None = None
-    restarts: int | None = None  # None where the pass did not ask
+    restarts: int | None = None  # by its engine, as its policy says; None where the pass did not ask
+    crashing: bool = False  # whether the last one of them is less than ten minutes ago
     created_s: float = 0.0  # when it was made, seconds since 1970 by its host's clock
     ports: tuple[tuple[int, int], ...] = ()  # (container port, host port), sorted
     timeout_s: float | None = None  # of a job: how long it may run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, cast, get_args
@@ -30,15 +31,28 @@ Json = dict[str, Any]
 EXITED = re.compile(r"Exited \((-?\d+)\)")
 HEALTH = re.compile(r"\((?:health: )?(starting|healthy|unhealthy)\)")
 STATES: frozenset[str] = frozenset(get_args(ContainerState))
+UP = re.compile(r"Up (?P<count>\d+|Less than a|About an?) (?P<unit>second|minute)")
 TIMEOUT_S = 5.0
+YOUNG_S = 600.0
+"""Seconds for which a container that its engine has started again counts as one that crashes."""
+
+_SLACK_S = 5.0  # between the making of a container and its start, and between two clocks
 _ID = "sha256:"  # begins what an engine lists as image where the name it was made of is another one's now
 
 
 def read(engine: Engine, host: str) -> tuple[tuple[Container, ...], tuple[int, ...]]:
     """The managed containers of a host, by name, and every host port that any container has published."""
     listed = engine.containers(timeout_s=TIMEOUT_S)
-    found = [container for entry in listed if (container := parse(entry, host)) is not None]
-    managed = [whole for each in found if (whole := _completed(engine, each)) is not None]
+    now = time.time()
+    managed = []
+    for entry in listed:
+        container = parse(entry, host)
+        if container is None:
+            continue
+        again = restarted(entry, now)
+        whole = _completed(engine, container, again=again)
+        if whole is not None:
+            managed.append(replace(whole, crashing=bool(whole.restarts) and _young(whole, again=again)))
     used = {
         port["PublicPort"] for entry in listed for port in entry.get("Ports") or [] if port.get("PublicPort")
     }
@@ -91,13 +105,33 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _completed(engine: Engine, container: Container) -> Container | None:
+def restarted(entry: Json, now: float) -> bool:
+    """Whether a container runs for less than ten minutes and was made well before that.
+
+    Args:
+        entry: of the engine's list, which tells how long it runs in words.
+        now: seconds since 1970.
+    """
+    up = UP.match(str(entry.get("Status", "")))
+    if up is None:
+        return False
+    count = int(up["count"]) if up["count"].isdecimal() else 1
+    up_s = (count + 1) * (60.0 if up["unit"] == "minute" else 1.0)
+    return up_s <= YOUNG_S and now - float(entry.get("Created") or now) > up_s + _SLACK_S
+
+
+def _young(container: Container, *, again: bool) -> bool:
+    """Whether its last restart is not long ago; one that is restarted right now is not up at all."""
+    return again or container.state == "restarting"
+
+
+def _completed(engine: Engine, container: Container, *, again: bool) -> Container | None:
     """What the list leaves out: the ports and end of what does not run, and Podman's health.
 
     None where it has been removed since the list. One that ended or began again meanwhile, as a container
     in a crash loop does, is as far as it is known: its trouble is not its host's.
     """
-    if container.running and not engine.podman and not container.image.startswith(_ID):
+    if container.running and not (engine.podman or again or container.image.startswith(_ID)):
         return container
     try:
         details = engine.inspect(container.name)

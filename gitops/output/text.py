@@ -48,6 +48,10 @@ def status_text(view: View) -> str:
         )
         facts.append(f"  retry        {_indented(told, 15)}")
     facts += [f"  settings     {change} (not deployed)" for change in view.get("settings_changed", ())]
+    facts += [
+        f"  crashing     {each['what']} on {each['host']}: restarted {each['restarts']} times by its engine"
+        for each in view.get("crashing", ())
+    ]
     if view["message"]:
         facts.append(f"  message      {_indented(view['message'], 15)}")
     services = columns(

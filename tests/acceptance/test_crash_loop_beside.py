@@ -44,3 +44,26 @@ def test_a_crash_loop_disturbs_no_other_application_of_its_host(make_shop: MakeS
     assert "is not running" not in shop.service_log
     assert "does not exist" not in shop.service_log
     assert "does not answer" not in shop.service_log
+
+
+def test_what_crashes_after_its_success_is_seen(make_shop: MakeShop) -> None:
+    shop = make_shop("late", replicas=1, served=True)
+    del shop.compose["services"]["api"]
+    web = shop.compose["services"]["web"]
+    del web["healthcheck"]
+    web["command"] = ["sh", "-c", "httpd -f -p 80 -h /www & sleep 6; exit 2"]
+    web["deploy"]["placement"] = {"constraints": ["node.hostname == h1"]}
+    shop.push("crashes after its monitor window")
+    assert shop.sync()["outcome"] == "succeeded"
+
+    def told() -> bool:
+        status = shop.read("status", "late")
+        named = [(each["what"], each["host"]) for each in status["crashing"] if each["restarts"] > 0]
+        return named == [("web.1", "h1")] and status["health"] == "degraded"
+
+    shop.until(told, 90, "a crash loop in status")
+    assert "crashing     web.1 on h1: restarted" in shop.gitops("status", "late").stdout
+    del web["command"]
+    shop.push("does not crash")
+    assert shop.sync()["outcome"] == "succeeded"
+    assert (shop.read("status", "late")["health"], shop.read("status", "late")["crashing"]) == ("healthy", [])

@@ -13,7 +13,7 @@ import pytest
 from gitops.channel.failures import ContainerError, EngineError, NotFoundError
 from gitops.model.observed import Found, Release
 from gitops.model.size import Size
-from gitops.observe.containers import parse, read
+from gitops.observe.containers import parse, read, restarted
 from gitops.observe.files import Files, listeners
 from gitops.observe.files import parse as parse_files
 
@@ -245,3 +245,33 @@ def test_when_a_container_was_made() -> None:
     found = parse(entry(Created=1_700_000_000), "h1")
     assert found is not None
     assert found.created_s == 1_700_000_000
+
+
+@pytest.mark.parametrize(
+    ("status", "age_s", "again"),
+    [
+        ("Up 5 seconds", 8.0, False),
+        ("Up 5 seconds", 60.0, True),
+        ("Up Less than a second", 60.0, True),
+        ("Up About a minute (healthy)", 100.0, False),
+        ("Up 3 minutes", 1000.0, True),
+        ("Up 11 minutes", 100_000.0, False),
+        ("Up 2 hours", 100_000.0, False),
+        ("Exited (1) 5 seconds ago", 60.0, False),
+        ("", 60.0, False),
+    ],
+)
+def test_what_runs_for_less_long_than_it_is_old_was_started_again(
+    status: str, age_s: float, again: bool
+) -> None:
+    assert restarted(entry(Status=status, Created=1e6 - age_s), 1e6) is again
+
+
+def test_a_container_that_its_engine_restarts_is_told_as_crashing() -> None:
+    details = {"State": {}, "RestartCount": 4}
+    young = entry(Status="Up 2 seconds", Created=1.0)
+    (container,), _ = read(FakeEngine([young], details), "h1")  # type: ignore[arg-type]  # a fake
+    assert (container.restarts, container.crashing) == (4, True)
+    old = entry(Status="Up 2 hours", Created=1.0)
+    (container,), _ = read(FakeEngine([old], details), "h1")  # type: ignore[arg-type]  # a fake
+    assert (container.restarts, container.crashing) == (None, False)
