@@ -216,9 +216,12 @@ def _finish(result: Result, output: Output) -> None:
 def serve(context: typer.Context, config: Config = None) -> None:
     """Follow every application of gitops.yaml until SIGTERM."""
     from gitops.controller import Service
+    from gitops.output.log import Lines
     from gitops.places import find_config
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Lines("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     Service(find_config(config or context.obj)).run()
 
 

@@ -24,6 +24,7 @@ from gitops.execute.events import Event
 from gitops.execute.standby import Standby
 from gitops.lookout import LookOut
 from gitops.model.observed import Observed
+from gitops.output.log import HostLines
 from gitops.plan.orphans import Orphan, orphans
 from gitops.reconcile import Request, Result, Trigger, reconcile, recover
 from gitops.scaling import scale
@@ -83,6 +84,7 @@ class Worker:
     ) -> None:
         self.app = app
         self._clock = clock
+        self._lines = HostLines(lambda line: log.info("%s: %s", app.name, line))
         self._agenda = Agenda(app.settings, clock)
         self._surroundings = Surroundings(app, watcher, self.notice)
         self._woken = threading.Event()
@@ -293,9 +295,7 @@ class Worker:
     def _report(self, event: Event) -> None:
         """Logs what changes something and what fails; the store has every event."""
         if event.kind in LOGGED:
-            log.info(
-                "%s: %s", self.app.name, f"{event.host}: {event.message}" if event.host else event.message
-            )
+            self._lines.tell(event.host, event.message, waits=event.kind == "changed")
 
 
 class Service:

@@ -132,7 +132,7 @@ class Session:
         previous = app.counted(previous, observed) if previous else None
         terms = Terms(tolerate=app.settings.tolerate_unreachable)
         plan = plan_for(desired, previous, observed, app.premises, terms)
-        why = self.store.quarantined(name).get(plan.commit)
+        why = app.quarantined().get(plan.commit)
         held = f"quarantined: {why} (gitops retry {name})" if why else ""
         try:
             removal_guard(previous.stack if previous else None, desired.stack, fleet=desired.fleet)

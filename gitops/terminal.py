@@ -12,6 +12,14 @@ _CONTROL = re.compile(
 )
 
 
+_DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}\b")
+
+
+def short_digests(text: str) -> str:
+    """The text with digests of images by their first twelve digits, as engines show them."""
+    return _DIGEST.sub(r"\1", text)
+
+
 def printable(text: str) -> str:
     r"""The text without colours, and every other control character as its escape, such as `\x1b`.
 

@@ -271,7 +271,23 @@ class Plan:
     def notes(self) -> str:
         """What is not as it might be: `degraded`, and what stays on a host that is to be empty."""
         stays = [f"{keep.service}.{keep.slot} {keep.reason}" for keep in self.bound]
-        return "\n".join([*([self.degraded] if self.degraded else []), *stays])
+        return "\n".join([*([self.degraded] if self.degraded else []), *stays, *self.volume_notes])
+
+    @property
+    def volume_notes(self) -> tuple[str, ...]:
+        """What a service loses sight of where it names other volumes than before: no data is moved."""
+        lines = []
+        for service in self.stack.services:
+            before = self.previous.service(service.name) if self.previous else None
+            new = sorted(set(service.volumes) - set(before.volumes)) if before else []
+            left = sorted(set(before.volumes) - set(service.volumes)) if before else []
+            if new and left:
+                hosts = sorted({retire.host for retire in self.retires if retire.service == service.name})
+                stays = f"stays{' on ' + ', '.join(hosts) if hosts else ''}, unused by {service.name}"
+                lines.append(
+                    f"volume {', '.join(new)} of {service.name} is new and empty; {', '.join(left)} {stays}"
+                )
+        return tuple(lines)
 
     @property
     def missed(self) -> int:

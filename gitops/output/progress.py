@@ -13,7 +13,7 @@ from rich.text import Text
 
 from gitops.output.console import Words, console
 from gitops.output.text import seconds
-from gitops.terminal import printable
+from gitops.terminal import printable, short_digests
 
 if TYPE_CHECKING:
     from gitops.execute.events import Event
@@ -112,7 +112,7 @@ class Progress:
         self._tell_hosts()
         took = seconds(self._clock() - self._began)
         line = Text(f"{took:>{TIME_WIDTH - 1}} ", style="gitops.quiet") + Words()(
-            Text(printable(text), style=style)
+            Text(short_digests(printable(text)), style=style)
         )
         self._console.print(line, soft_wrap=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -122,7 +123,7 @@ def _autoscale(view: View) -> str:
 
 
 def history_text(view: View) -> str:
-    """`gitops history`: a line a deployment; below it what it healed, and why it did not succeed."""
+    """`gitops history`: a line a deployment; below it what it repaired, and why it did not succeed."""
     if not view["deployments"]:
         return f"{view['app']} has no deployment yet"
     rows = [
@@ -143,7 +144,9 @@ def history_text(view: View) -> str:
     for line, deployment in zip(lines, view["deployments"], strict=True):
         text.append(line)
         text += [f"    {change['text']}" for change in deployment["scaled"]]
-        text += [f"    healed {each['host']}: {each['reason']}" for each in deployment["drift"]]
+        verb = "repaired" if deployment["outcome"] == "succeeded" else "to be repaired"
+        told = (f"    {verb} {each['host']}: {each['reason']}" for each in deployment["drift"])
+        text += [f"{line} (x{count})" if count > 1 else line for line, count in Counter(told).items()]
         if deployment["reason"]:
             text.append("    " + _indented(deployment["reason"], 4))
     return "\n".join(text)

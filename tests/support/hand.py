@@ -14,7 +14,7 @@ from support.shop import Shop
 
 from gitops.model.edge import ROUTES_MAP
 
-LOGGED = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) ")
+LOGGED = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d) ")
 
 
 @dataclass

@@ -94,3 +94,16 @@ def test_what_is_missing_beside_the_containers() -> None:
         Step(0, "keep", "web", 1, "h1", "unchanged"),
     )
     assert plan.changes == 1
+
+
+def test_a_renamed_volume_is_told_as_new_and_empty() -> None:
+    fleet = small_fleet()
+    before, after = (
+        stack_of({"db": {"volumes": ["data"]}}, "a"),
+        stack_of({"db": {"volumes": ["data2"]}}, "b"),
+    )
+    observed = deployed(before, fleet)
+    plan = plan_of(after, fleet, observed, before)
+    (host,) = {container.host for container in observed.containers("shop")}
+    assert plan.notes == f"volume data2 of db is new and empty; data stays on {host}, unused by db"
+    assert plan_of(before, fleet, observed, before).notes == ""
