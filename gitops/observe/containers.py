@@ -136,7 +136,7 @@ def _completed(engine: Engine, container: Container, *, again: bool) -> Containe
     try:
         details = engine.inspect(container.name)
         container = _inspected(container, details)
-        if container.running and container.health == "starting":
+        if engine.podman and container.running and container.health == "starting":
             # Without systemd Podman never runs a health check by itself.
             return replace(container, health=_health(engine.healthcheck_run(container.name)))
     except NotFoundError:

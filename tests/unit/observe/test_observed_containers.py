@@ -275,3 +275,17 @@ def test_a_container_that_its_engine_restarts_is_told_as_crashing() -> None:
     old = entry(Status="Up 2 hours", Created=1.0)
     (container,), _ = read(FakeEngine([old], details), "h1")  # type: ignore[arg-type]  # a fake
     assert (container.restarts, container.crashing) == (None, False)
+
+
+def test_docker_is_never_asked_to_run_a_check() -> None:
+    class Docker(FakeEngine):
+        def healthcheck_run(self, name: str) -> str:
+            raise AssertionError(f"asked for {name}: only Podman can do that")
+
+    details = {
+        "State": {"Health": {"Status": "starting"}},
+        "Config": {"Healthcheck": {"Test": ["CMD", "true"]}},
+    }
+    again = entry(Status="Up 2 seconds (health: starting)", Created=1.0)
+    (container,), _ = read(Docker([again], details), "h1")  # type: ignore[arg-type]  # a fake
+    assert container.health == "starting"
