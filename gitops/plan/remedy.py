@@ -60,7 +60,7 @@ def _in_common(
     seen = f"{len(sick)} of {len(slots)} replicas are unhealthy at once"
     longest = max(left.get(slot, 0.0) for slot in sick)
     if longest:
-        why = f"{seen}, and a new one was, too: next try in {longest:.0f} s"
+        why = f"{seen}: next try in {longest:.0f} s"
         return dict.fromkeys(sick, why)
     tried = min(sick, key=lambda slot: (slot in left, slot))
     why = f"{seen}: {service.name}.{tried[1]} is replaced first"

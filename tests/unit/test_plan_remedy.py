@@ -38,7 +38,7 @@ def test_of_most_of_them_one_is_tried() -> None:
 
 
 def test_where_that_did_not_help_all_of_them_wait() -> None:
-    why = "3 of 4 replicas are unhealthy at once, and a new one was, too: next try in 15 s"
+    why = "3 of 4 replicas are unhealthy at once: next try in 15 s"
     found = relapses(STACK, unhealthy(1, 2, 3), {("web", 1): 15.0})
     assert found == tuple(Relapse("web", slot, why) for slot in (1, 2, 3))
     then = relapses(STACK, unhealthy(1, 2, 3), {("web", 1): 0.0})
