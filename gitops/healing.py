@@ -7,26 +7,21 @@ from collections.abc import Mapping
 
 from gitops.application import Application
 from gitops.journal import Journal
-from gitops.model.observed import Observed
 from gitops.model.plan import Plan
-from gitops.model.stack import Stack
 from gitops.model.tolerance import ANY
 from gitops.plan.backoff import WINDOW_S, waits
 from gitops.plan.drift import drifts
-from gitops.plan.remedy import relapses
 from gitops.planning import Terms
 from gitops.store.healing import DRIFT
 
 
-def mending(stack: Stack, observed: Observed, left: Mapping[tuple[str, int], float]) -> Terms:
+def mending(left: Mapping[tuple[str, int], float]) -> Terms:
     """What runs already is mended whatever host is missing, but not again and again at once.
 
     Args:
-        stack: what is to run.
-        observed: what the hosts report.
         left: see `left_alone`.
     """
-    return Terms(tolerate=ANY, relapses=relapses(stack, observed, left))
+    return Terms(tolerate=ANY, left=left)
 
 
 def left_alone(app: Application) -> Mapping[tuple[str, int], float]:

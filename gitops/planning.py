@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network
 
@@ -9,9 +10,11 @@ from gitops.application import NOTHING_GIVEN, Desired, Premises
 from gitops.model.fleet import Fleet
 from gitops.model.observed import Observed
 from gitops.model.plan import Plan, Relapse, Role, Spared
+from gitops.model.stack import Stack
 from gitops.model.tolerance import ANY, NONE, Tolerance
 from gitops.plan import make_plan
 from gitops.plan.discovery import discovered
+from gitops.plan.remedy import Slot, relapses
 from gitops.render.edge import assembled, check_claims
 from gitops.render.haproxy import fragment
 
@@ -23,6 +26,8 @@ class Terms:
     Attributes:
         tolerate: how many hosts may be absent.
         relapses: slots that are left alone for now.
+        left: of a repair: seconds for which each slot that was repaired lately is left alone yet. What that
+            means is found anew from each look: while a repair begins, more may come to need one.
         spared: slots that are done without, because their containers failed.
         jobs: whether those of the commit are run.
         rollback: whether it is the way back.
@@ -30,6 +35,7 @@ class Terms:
 
     tolerate: Tolerance = NONE
     relapses: tuple[Relapse, ...] = ()
+    left: Mapping[Slot, float] | None = None
     spared: tuple[Spared, ...] = ()
     jobs: bool = True
     rollback: bool = False
@@ -73,7 +79,7 @@ def plan_for(
         config=assembled,
         tolerate=terms.tolerate.of(desired.fleet),
         spared=terms.spared,
-        relapses=terms.relapses,
+        relapses=_relapses(stack, observed, terms),
         out={**lost, **premises.out},
         shut=known.shut,
         scheduler=premises.scheduler,
@@ -81,6 +87,15 @@ def plan_for(
     if not terms.rollback and not plan.empty:
         _check_claims(plan, observed)
     return plan
+
+
+def _relapses(stack: Stack, observed: Observed, terms: Terms) -> tuple[Relapse, ...]:
+    """The slots that were repaired lately, by what is seen now; what the terms name goes before that."""
+    if terms.left is None:
+        return terms.relapses
+    found = {(each.service, each.slot): each for each in relapses(stack, observed, terms.left)}
+    found |= {(each.service, each.slot): each for each in terms.relapses}
+    return tuple(found[slot] for slot in sorted(found))
 
 
 def _check_claims(plan: Plan, observed: Observed) -> None:

@@ -149,7 +149,8 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
     mends = aim.same and request.trigger in AUTOMATIC
     left = left_alone(app) if mends else {}
     # By hand it goes back at once, too: by rollback_config, and without a trial of what was good.
-    terms = Terms(tolerate=app.settings.tolerate_unreachable, jobs=jobs, rollback=not jobs)
+    asked = Terms(tolerate=app.settings.tolerate_unreachable, jobs=jobs, rollback=not jobs)
+    terms = mending(left) if mends else asked
 
     try:
         desired = app.at(commit, aim.settings)
@@ -162,7 +163,6 @@ def reconcile(app: Application, request: Request, report: Report) -> Result:
         previous = app.counted(previous, observed) if previous else None
         desired = app.counted(app.resolved(desired, channels, observed), observed)
         previous = desired if aim.same else previous
-        terms = mending(desired.stack, observed, left) if mends else terms
         plan = _planned(app, desired, previous, observed, terms, even=mends)
     except ImageError as problem:
         return _no_image(app, desired, previous, channels, observed.away, request, report, problem)

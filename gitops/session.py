@@ -210,7 +210,7 @@ class Session:
                 desired = app.counted(app.known(desired, observed), observed)
                 terms = Terms(app.settings.tolerate_unreachable)
                 if good:
-                    terms = mending(desired.stack, observed, left_alone(app))
+                    terms = mending(left_alone(app))
                 plan = plan_for(desired, desired if good else None, observed, app.premises, terms)
                 message = message or plan.notes
         except GitopsError as problem:

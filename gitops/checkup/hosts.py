@@ -22,6 +22,7 @@ from gitops.channel.failures import (
 from gitops.channel.slots import SLOTS
 from gitops.channel.ssh import SESSIONS
 from gitops.checkup.check import CONTROLLER, Check, bad, good, low, number
+from gitops.checkup.serving import difference
 from gitops.errors import GitopsError
 from gitops.model.fleet import Host
 from gitops.observe.files import FOLDER
@@ -118,9 +119,12 @@ class _Examination:
         if self.network:
             yield self._guarded("service network", self._service_network)
         if self.host.balances or self.network:
-            yield self._guarded("haproxy", self._haproxy)
+            answers = self._guarded("haproxy", self._haproxy)
+            yield answers
             yield self._guarded("haproxy master", self._master)
             yield self._guarded("haproxy.cfg", self._config)
+            if answers.ok:
+                yield self._guarded("haproxy serves", self._serving)
 
     def _guarded(self, name: str, check: Callable[[], Check]) -> Check:
         """A check; a host that fails in the middle of it is what it found."""
@@ -292,6 +296,13 @@ class _Examination:
         if not workers:
             return self._bad("haproxy master", "it has no worker", "sudo systemctl restart haproxy")
         return self._good("haproxy master", f"answers at {socket.path}")
+
+    def _serving(self) -> Check:
+        differs, serves = difference(self.channel, edge=self.host.balances)
+        if differs:
+            fix = "gitops sync APP, of an application that it serves"
+            return bad(self.host.name, "haproxy serves", differs, fix, on=CONTROLLER)
+        return self._good("haproxy serves", serves)
 
     def _start_haproxy(self) -> str:
         return "sudo apt-get install haproxy && sudo systemctl enable --now haproxy"

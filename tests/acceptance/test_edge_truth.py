@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import yaml
 from support.hand import Hand
@@ -92,6 +94,22 @@ def test_what_haproxy_runs_by_somebody_s_hand_is_put_right_once_for_all(make_sho
         assert "timeout queue 10s" in one.haproxy_cfg()
         assert heals() == len(said) + 1, [d.reason for d in (*one.deployments(), *two.deployments())]
         assert load.report.failed == failed, load.report
+
+
+def test_doctor_names_a_route_that_leads_elsewhere(make_shop: MakeShop) -> None:
+    shop = make_shop("astray", replicas=1, served=True)
+    shop.deploy("1")
+
+    def said() -> list[str]:
+        checks = json.loads(shop.gitops("doctor", "-o", "json").stdout)["checks"]
+        return [each["message"] for each in checks if each["check"] == "haproxy serves" and not each["ok"]]
+
+    assert said() == []
+    shop.lab.haproxy(f"del map {ROUTES_MAP} astray.test/")
+    (told,) = said()
+    assert told == "its route astray.test/ leads to nothing, in the file to astray.web.80"
+    assert shop.sync()["outcome"] == "succeeded"
+    assert said() == []
 
 
 def quiet(shop: Shop) -> bool:

@@ -9,11 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.planning import altered, deployed, small_fleet, stack_of, with_container, without
 
+from gitops.application import Desired
+from gitops.healing import mending
 from gitops.model.observed import Observed
 from gitops.model.plan import Relapse, RetirePhase, StartPhase
 from gitops.model.stack import Stack
 from gitops.plan import make_plan
 from gitops.plan.remedy import relapses
+from gitops.planning import plan_for
 
 FLEET = small_fleet()
 STACK = stack_of({"web": {"replicas": 4, "ports": [80], "healthcheck": True}, "api": {"replicas": 1}})
@@ -43,6 +46,18 @@ def test_where_that_did_not_help_all_of_them_wait() -> None:
     assert found == tuple(Relapse("web", slot, why) for slot in (1, 2, 3))
     then = relapses(STACK, unhealthy(1, 2, 3), {("web", 1): 0.0})
     assert [each.slot for each in then if each.rests] == [1, 3], "another one is tried"
+
+
+def test_what_comes_to_be_unhealthy_while_a_repair_begins_counts_as_well() -> None:
+    """A repair is planned anew under the locks, from what is seen then."""
+    said, terms = Desired(STACK, FLEET), mending({})
+    first = plan_for(said, said, unhealthy(1, 2), terms=terms)
+    assert [start.slot for start in first.starts if start.service == "web"] == [1, 2], (
+        "half of them, each for itself"
+    )
+    then = plan_for(said, said, unhealthy(1, 2, 3), terms=terms)
+    assert [start.slot for start in then.starts if start.service == "web"] == [1]
+    assert {each.slot for each in then.resting} == {2, 3}
 
 
 @pytest.mark.parametrize(
