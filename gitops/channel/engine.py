@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -458,12 +459,13 @@ def _text_lines(stream: Stream, most: int) -> Iterator[str]:
 
 
 def told(line: bytes, most: int = MOST_OF_A_LINE) -> str:
-    """A line of a container as it is shown, recorded and logged: limited, without control characters."""
-    text = line[: _WIDEST * most + 1].decode(errors="replace").removesuffix("\r")
+    """A line of a container as it is shown, recorded and logged: limited, without colours and control codes."""
+    text = _COLOUR.sub("", line[: _WIDEST * most + 1].decode(errors="replace").removesuffix("\r"))
     shown = (c if c.isprintable() or c == "\t" else f"\\x{ord(c):02x}" for c in text[:most])
     return "".join(shown) + (" [cut]" if len(text) > most else "")
 
 
+_COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 _WIDEST = 4  # bytes of a character in UTF-8
 
 

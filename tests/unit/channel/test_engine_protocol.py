@@ -421,7 +421,8 @@ def test_an_answer_that_is_no_json_is_an_error(server: Server, engine: Engine) -
     [
         (b"plain", "plain"),
         (b"ends\r", "ends"),
-        (b"\x1b[31mred\x07\x00", r"\x1b[31mred\x07\x00"),
+        (b"\x1b[31mred\x1b[0m\x07\x00", r"red\x07\x00"),
+        (b"\x1b[2Jgone", r"\x1b[2Jgone"),
         (b"\xff\xfe", "\ufffd\ufffd"),
         ("\u202egnp".encode(), r"\x202egnp"),
         (b"x" * 500, "x" * 500),
