@@ -459,7 +459,7 @@ def _text_lines(stream: Stream, most: int) -> Iterator[str]:
 
 
 def told(line: bytes, most: int = MOST_OF_A_LINE) -> str:
-    """A line of a container as it is shown, recorded and logged: limited, without colours and control codes."""
+    """A line of a container as it is shown and recorded: limited, without colours and control codes."""
     text = _COLOUR.sub("", line[: _WIDEST * most + 1].decode(errors="replace").removesuffix("\r"))
     shown = (c if c.isprintable() or c == "\t" else f"\\x{ord(c):02x}" for c in text[:most])
     return "".join(shown) + (" [cut]" if len(text) > most else "")
