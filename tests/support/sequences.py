@@ -190,7 +190,7 @@ class Asking:
 def ask(address: str, where: Where) -> tuple[int, str]:
     """Status and body that the edge answers; 0 and why where the connection broke."""
     host, path, port = where
-    connection = http.client.HTTPConnection(address, port, timeout=5)
+    connection = http.client.HTTPConnection(address, port, timeout=20)
     try:
         connection.request("GET", path, headers={"Host": host, "Connection": "close"})
         response = connection.getresponse()
